@@ -1,0 +1,1 @@
+"""What every part of fieldgate shares: standard library only, no sockets."""

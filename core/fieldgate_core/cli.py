@@ -1,0 +1,78 @@
+"""The `fieldgate` command: a static table of commands; a command's module is imported when it is chosen, not before."""
+
+from __future__ import annotations
+
+import sys
+
+VERSION = "0.1.0"
+
+# command -> (module, what it does); help is printed from this table alone, so it stays fast.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "server": ("fieldgate_server.cli", "serve Modbus on localhost, behind an SSH and a TLS door"),
+    "client": ("fieldgate_client.cli", "read and write a site through the tunnel that its URL names"),
+    "certs": ("fieldgate_certs.cli", "make certificates: X.509 for the TLS door, OpenSSH for the SSH door"),
+    "demo": ("fieldgate_client.demo", "see the whole thing run on this machine, with a throw-away PKI"),
+}
+
+
+def usage() -> str:
+    """Build the text of `fieldgate --help`."""
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:<{width}}  {line}" for name, (_, line) in COMMANDS.items())
+    return f"""usage: fieldgate COMMAND ...
+
+A secure way in to Modbus devices: the server listens on localhost only and is
+reached through SSH or TLS; the client opens the right tunnel by itself.
+
+commands:
+{rows}
+
+options:
+  -h, --help     show this text; `fieldgate COMMAND --help` tells more
+  -V, --version  show the version
+
+exit codes: 0 ok, 1 Modbus exception, 2 usage or configuration,
+  3 tunnel or authentication, 4 time-out, 5 outcome of a write unknown
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line `argv` (without the program's name) and return its exit code."""
+    args = sys.argv[1:] if argv is None else argv
+    if not args or args[0] in {"-h", "--help", "help"}:
+        sys.stdout.write(usage())
+        return 0 if args else 2
+    if args[0] in {"-V", "--version"}:
+        sys.stdout.write(f"fieldgate {VERSION}\n")
+        return 0
+    if args[0] not in COMMANDS:
+        sys.stderr.write(f"fieldgate: there is no command {args[0]!r}\nfieldgate: known are {', '.join(COMMANDS)}\n")
+        return 2
+    return run(COMMANDS[args[0]][0], args[1:])
+
+
+def run(module: str, args: list[str]) -> int:
+    """Run one command's `main(args)`; every error of ours becomes two lines on stderr and its exit code."""
+    import importlib
+
+    from fieldgate_core.errors import FieldgateError
+
+    try:
+        code: int = importlib.import_module(module).main(args)
+    except FieldgateError as error:
+        sys.stderr.write(f"fieldgate: error: {error}\n")
+        if error.hint:
+            sys.stderr.write(f"fieldgate: hint: {error.hint}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("fieldgate: stopped\n")
+        return 130
+    except BrokenPipeError:
+        # the reader of our output went away (head, less): not an error, but nothing more can be written
+        sys.stderr.close()
+        return 0
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
