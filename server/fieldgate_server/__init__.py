@@ -1,0 +1,1 @@
+"""The Modbus server: framing, guard, units and audit behind every door."""

@@ -1,0 +1,150 @@
+"""The running server: the only place where policy, units, trail, sessions and doors are put together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator
+
+from fieldgate_core.credentials import Credentials, LoopbackCredentials
+from fieldgate_core.errors import ConfigError
+from fieldgate_server import policy as policies
+from fieldgate_server import users
+from fieldgate_server.audit import Audit, AuditError
+from fieldgate_server.guard import Guard
+from fieldgate_server.identity import conclude, known_to_ssh
+from fieldgate_server.policy import OwnerPolicy, Policy
+from fieldgate_server.session import Session
+from fieldgate_server.settings import Settings
+from fieldgate_server.shell import Shell, listen_error
+from fieldgate_server.units import Units
+from fieldgate_tunnel import ssh, tls
+from fieldgate_tunnel.limits import Limits
+from fieldgate_tunnel.listeners import Listener, SshListener, TlsListener
+from fieldgate_tunnel.peer import PeerUsers, is_loopback_peer
+from fieldgate_tunnel.ssh import peer_name
+from fieldgate_tunnel.ssh_keys import SshProof
+
+log = logging.getLogger("fieldgate.server")
+
+
+class App:
+    """A server made from its settings. Everything is read and checked here, before a socket opens."""
+
+    def __init__(self, settings: Settings, *, owner_rights: bool = False, limits: Limits | None = None) -> None:
+        """Check and prepare. Raises ConfigError that names the file, setting or option that is wrong."""
+        self._settings = settings
+        self._limits = limits or Limits()
+        self._policy = _policy(settings, owner_rights=owner_rights)
+        self._units = Units({unit.id: unit.build() for unit in settings.unit}, settings.default_unit)
+        self._tls = tls.server_context(settings.tls.identity) if settings.tls else None
+        self._ssh = (
+            ssh.server_options(settings.ssh.identity, login_deadline=self._limits.handshake_deadline)
+            if settings.ssh
+            else None
+        )
+        self._audit = Audit(settings.audit)
+        self._users: PeerUsers | None = None
+        self._shell: Shell | None = None
+        self.ports: dict[str, int] = {}
+        """The ports that are listened on, by door: modbus, tls, ssh."""
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[App]:
+        """Open the doors, and close them with all their sessions at the end. Raises ConfigError for a taken port."""
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._audit.close)
+            self._users = PeerUsers()
+            stack.callback(self._users.close)
+            listen = self._settings.listen
+            self._shell = shell = Shell(listen.host, listen.port, self._admit_loopback)
+            stack.push_async_callback(self._shutdown, shell)
+            await shell.serve_forever(background=True)
+            self.ports["modbus"] = shell.port
+            for name, host, port, listener in self._doors(shell):
+                try:
+                    await listener.start(host, port)
+                except OSError as error:
+                    raise listen_error(f"{name} {host}:{port}", error) from None
+                stack.push_async_callback(listener.close)
+                self.ports[name] = listener.port
+            self._line("server", state="started", **{door: str(port) for door, port in self.ports.items()})
+            yield self
+            self._line("server", state="stopping")
+
+    def _doors(self, shell: Shell) -> list[tuple[str, str, int, Listener]]:
+        doors: list[tuple[str, str, int, Listener]] = []
+        if self._tls and self._settings.tls:
+            at = self._settings.tls
+            doors.append(("tls", at.host, at.port, TlsListener(self._tls, self._session, self._refused, self._limits)))
+        if self._ssh and self._settings.ssh:
+            to = self._settings.ssh
+            modbus = frozenset({shell.port, 502})
+            listener = SshListener(self._ssh, self._known, self._session, self._refused, self._limits, modbus)
+            doors.append(("ssh", to.host, to.port, listener))
+        return doors
+
+    async def _shutdown(self, shell: Shell) -> None:
+        sessions = list(shell.active_connections.values())
+        await shell.shutdown()  # type: ignore[no-untyped-call]
+        if sessions:
+            # a turn of the loop, so that sessions say goodbye to the trail before it closes
+            await asyncio.sleep(0)
+
+    def _known(self, proof: SshProof) -> bool:
+        return known_to_ssh(proof, self._policy)
+
+    def _session(self, credentials: Credentials) -> Session:
+        """Give a door's authenticated stream its session."""
+        if self._shell is None:
+            raise RuntimeError("a door cannot be open before the server")
+        return self._shell.new_session(lambda _: self._guard(credentials))
+
+    def _admit_loopback(self, transport: asyncio.BaseTransport) -> Guard | None:
+        """Ask for the user of a loopback peer, once, before a byte is read."""
+        connection = transport.get_extra_info("socket")
+        peer = peer_name(transport.get_extra_info("peername"))
+        if self._users is None or not is_loopback_peer(connection):
+            self._refused("loopback", peer, "a peer that is not on loopback")
+            return None
+        return self._guard(LoopbackCredentials(peer=peer, uid=self._users.uid(connection)))
+
+    def _guard(self, credentials: Credentials) -> Guard | None:
+        identity = conclude(credentials, self._policy, users.lookup)
+        if self._shell is not None and len(self._shell.active_connections) > self._settings.max_sessions:
+            self._refused(identity.door, identity.peer, f"more than {self._settings.max_sessions} sessions")
+            return None
+        return Guard(identity, self._units, self._audit)
+
+    def _refused(self, door: str, peer: str, what: str) -> None:
+        self._line("refused", door=door, peer=peer, what=what)
+
+    def _line(self, event: str, **facts: str) -> None:
+        try:
+            self._audit.line(event, **facts)
+        except AuditError:
+            log.error("not in the trail: %s %s", event, facts)
+
+
+def _policy(settings: Settings, *, owner_rights: bool) -> Policy:
+    if settings.policy is not None:
+        if owner_rights:
+            raise ConfigError("--owner-rights", "is for a start without a policy, and the settings name one")
+        return policies.load(settings.policy)
+    holds = owner_rights or (os.geteuid() != 0 and os.environ.get("SYSTEMD_EXEC_PID") != str(os.getpid()))
+    if holds:
+        log.warning(
+            "no policy: user %s may do everything on loopback, and nobody else anything; "
+            "to change that write a policy file and name it in the settings (policy = FILE)",
+            os.geteuid(),
+        )
+        return OwnerPolicy(os.geteuid())
+    log.warning(
+        "no policy, so nobody has any right: write a policy file and name it in the settings (policy = FILE), "
+        "or start with --owner-rights for a trial as root"
+    )
+    return OwnerPolicy(None)
+
+

@@ -1,0 +1,239 @@
+"""One connection: bytes in, replies out in the order of the requests, a bounded share of every turn."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from asyncio import Future
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+from fieldgate_core.logs import printable
+from fieldgate_core.modbus import ExceptionCode, exception_pdu
+from fieldgate_server.framing import Framer, reply
+from fieldgate_server.guard import Guard
+
+log = logging.getLogger("fieldgate.session")
+
+TURN = 64
+"""Requests a session answers before it yields: without it one flooding writer starves an honest poller."""
+SLOTS = 64
+"""Replies that may wait for their turn in a connection's order; beyond it reading pauses."""
+LINGER = 2.0
+"""Seconds that a closing session goes on discarding input, so that a reset cannot overtake its last replies."""
+
+Admit = Callable[[asyncio.BaseTransport], Guard | None]
+"""Concludes who the peer is, once, before a byte is read; None closes the connection."""
+
+
+class Register(Protocol):
+    """What a session knows of the server that keeps the register of connections."""
+
+    active_connections: dict[str, Any]
+
+
+class _Slot:
+    """The place of one reply in the connection's order; `frame` is None until it is ready."""
+
+    __slots__ = ("frame",)
+
+    def __init__(self, frame: bytes | None) -> None:
+        self.frame = frame
+
+
+class Session(asyncio.Protocol):
+    """Serves one byte stream: TCP, TLS or an SSH channel.
+
+    `listener` and `unique_id`, `close` and `callback_disconnected` are what pymodbus's register of connections needs.
+    """
+
+    def __init__(self, admit: Admit) -> None:
+        self._admit = admit
+        self._framer = Framer()
+        self._slots: deque[_Slot] = deque()
+        self._transport: asyncio.Transport | None = None
+        self._guard: Guard | None = None
+        self._turn_due: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._blocked = False
+        self._reading = True
+        self._ending = False
+        self._peer_ended = False
+        self.listener: Register | None = None
+        self.unique_id = str(id(self))
+
+    # asyncio calls these
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask who the peer is; nothing has been read yet."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._guard = self._admit(transport)
+        if self._guard is None:
+            self._abort()
+            return
+        self._guard.session("opened", fault=self._guard.identity.fault)
+        expires = self._guard.identity.expires
+        if expires is not None:
+            remaining = max(0.0, expires - time.time())
+            self._timer = asyncio.get_running_loop().call_later(remaining, self._expire)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; whole requests are answered at once, unless a turn is already due."""
+        if self._ending or self._guard is None:
+            return
+        self._framer.feed(data)
+        if self._turn_due is None and not self._blocked:
+            self._turn()
+
+    def eof_received(self) -> bool:
+        """Answer what was asked before the end; then close. True keeps the way out open for that."""
+        if self._transport is None or self._ending:
+            return False
+        if self._turn_due is None and not self._slots and not self._blocked:
+            return False
+        self._peer_ended = True
+        return True
+
+    def pause_writing(self) -> None:
+        """Stop reading while the peer does not take its replies."""
+        self._blocked = True
+        self._regulate()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._blocked = False
+        self._schedule()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Leave the register and say so in the trail."""
+        self._ending = True
+        self._transport = None
+        for handle in (self._turn_due, self._timer):
+            if handle is not None:
+                handle.cancel()
+        self._slots.clear()
+        if self.listener is not None:
+            self.listener.active_connections.pop(self.unique_id, None)
+            self.listener = None
+        if self._guard is not None:
+            guard, self._guard = self._guard, None
+            cause = printable(str(exc)) if exc else None
+            guard.session("closed", reads=guard.reads, writes=guard.writes, refusals=guard.refusals, cause=cause)
+
+    # pymodbus calls these
+
+    def callback_disconnected(self, exc: Exception | None) -> None:
+        """Nothing to do: `connection_lost` follows."""
+
+    def close(self) -> None:
+        """Close after what was already answered has been sent."""
+        if self._transport is not None:
+            self._ending = True
+            self._transport.close()
+
+    # inside
+
+    def _turn(self) -> None:
+        self._turn_due = None
+        transport, guard = self._transport, self._guard
+        if transport is None or guard is None or self._ending:
+            return
+        room = min(TURN, SLOTS - len(self._slots))
+        frames = self._framer.take(room)
+        out: list[bytes] = []
+        for head, unit, pdu in frames:
+            answer = guard.answer(unit, pdu)
+            if isinstance(answer, bytes):
+                if self._slots:
+                    self._slots.append(_Slot(reply(head, unit, answer)))
+                else:
+                    out.append(reply(head, unit, answer))
+            else:
+                self._later(head, unit, pdu[0], answer)
+        if len(out) == 1:
+            transport.write(out[0])
+        elif out:
+            transport.writelines(out)
+        if len(frames) == room and self._framer.violation is None:
+            self._schedule()
+        else:
+            self._regulate()
+            self._finish_if_due()
+
+    def _later(self, head: bytes, unit: int, code: int, answer: Future[bytes]) -> None:
+        slot = _Slot(None)
+        self._slots.append(slot)
+
+        def ready(done: Future[bytes]) -> None:
+            failed = done.cancelled() or done.exception() is not None
+            pdu = exception_pdu(code, ExceptionCode.SERVER_DEVICE_FAILURE) if failed else done.result()
+            slot.frame = reply(head, unit, pdu)
+            self._flush()
+
+        answer.add_done_callback(ready)
+
+    def _flush(self) -> None:
+        """Send the replies that are ready and whose turn it is."""
+        out = []
+        while self._slots and (frame := self._slots[0].frame) is not None:
+            out.append(frame)
+            self._slots.popleft()
+        if out and self._transport is not None:
+            self._transport.writelines(out)
+            self._schedule()
+
+    def _schedule(self) -> None:
+        """Take another turn after everybody else had one, with reading paused until then."""
+        if self._turn_due is None and not self._blocked and len(self._slots) < SLOTS and not self._ending:
+            self._turn_due = asyncio.get_running_loop().call_soon(self._turn)
+        self._regulate()
+
+    def _regulate(self) -> None:
+        """Read only while nothing waits: no turn, no full queue, no peer that does not read."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or self._peer_ended:
+            return
+        wanted = self._turn_due is None and not self._blocked and len(self._slots) < SLOTS
+        if wanted is not self._reading:
+            self._reading = wanted
+            if wanted:
+                transport.resume_reading()
+            else:
+                transport.pause_reading()
+
+    def _finish_if_due(self) -> None:
+        """Close once all replies are out, if the peer has ended its side or broken the framing."""
+        if self._slots or self._transport is None:
+            return
+        if self._framer.violation is not None:
+            guard = self._guard
+            if guard is not None:
+                guard.session("violation", cause=self._framer.violation)
+            self._ending = True
+            self._linger()
+        elif self._peer_ended and self._turn_due is None and not self._blocked:
+            self.close()
+
+    def _linger(self) -> None:
+        """End our side and discard what still comes: closing at once would reset, and lose the last replies."""
+        transport = self._transport
+        if transport is None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        if transport.can_write_eof():
+            transport.write_eof()
+            self._timer = asyncio.get_running_loop().call_later(LINGER, self._abort)
+        else:
+            transport.close()
+
+    def _expire(self) -> None:
+        if self._guard is not None:
+            self._guard.session("expired", cause="the peer's credential has run out")
+        self.close()
+
+    def _abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()

@@ -1,0 +1,136 @@
+"""The server's settings file, as frozen dataclasses; checked whole before a socket opens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fieldgate_core.modbus import ADDRESSES, unit_id
+from fieldgate_core.url import LOOPBACK_PORT, SSH_PORT, TLS_PORT, is_loopback
+from fieldgate_server.tables import bits, registers
+from fieldgate_server.units import MemoryUnit
+
+DEFAULT_SIZE = 100
+"""Cells of a table that the settings do not size."""
+
+
+@dataclass(frozen=True)
+class ListenSettings:
+    """The plain listener: loopback only. Port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = LOOPBACK_PORT
+
+    def __post_init__(self) -> None:
+        _check_port(self.port)
+        if not is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host!r} is not loopback, and plain Modbus is never served beyond it; "
+                "for a network use the two doors, [ssh] and [tls]"
+            )
+
+
+@dataclass(frozen=True)
+class TlsSettings:
+    """The TLS door. `identity` is the folder that `fieldgate certs issue server` made, or one with the same files."""
+
+    identity: Path
+    host: str = "0.0.0.0"  # noqa: S104 - a door is meant for the network, and asks for a certificate
+    port: int = TLS_PORT
+
+    def __post_init__(self) -> None:
+        _check_port(self.port)
+
+
+@dataclass(frozen=True)
+class SshSettings:
+    """The SSH door. `identity` as for TLS."""
+
+    identity: Path
+    host: str = "0.0.0.0"  # noqa: S104 - as for TLS
+    port: int = SSH_PORT
+
+    def __post_init__(self) -> None:
+        _check_port(self.port)
+
+
+@dataclass(frozen=True)
+class TableSettings:
+    """One table: its size, and initial values (one for all, or a list for the first cells)."""
+
+    size: int = DEFAULT_SIZE
+    initial: tuple[int, ...] | int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.size <= ADDRESSES:
+            raise ValueError(f"size {self.size} is not 0 to {ADDRESSES}")
+
+    @property
+    def values(self) -> list[int]:
+        """The initial values as a list; a single one fills the table."""
+        return [self.initial] if isinstance(self.initial, int) else list(self.initial)
+
+
+@dataclass(frozen=True)
+class UnitSettings:
+    """One memory unit with its four tables."""
+
+    id: int = 1
+    default: bool = False
+    coils: TableSettings = field(default_factory=TableSettings)
+    discrete: TableSettings = field(default_factory=TableSettings)
+    holding: TableSettings = field(default_factory=TableSettings)
+    input: TableSettings = field(default_factory=TableSettings)
+
+    def __post_init__(self) -> None:
+        unit_id(self.id)
+        if self.id in {0, 255}:
+            raise ValueError(f"id {self.id} is another name of the default unit; a unit's own id is 1 to 254")
+        self.build()
+
+    def build(self) -> MemoryUnit:
+        """Make the unit. Raises ValueError for initial values that don't fit."""
+        return MemoryUnit(
+            coils=bits(self.coils.size, self.coils.values),
+            discrete=bits(self.discrete.size, self.discrete.values),
+            holding=registers(self.holding.size, self.holding.values),
+            input=registers(self.input.size, self.input.values),
+        )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The whole file. Without `policy` only the user who starts the server has rights, on loopback (quick start)."""
+
+    listen: ListenSettings = field(default_factory=ListenSettings)
+    tls: TlsSettings | None = None
+    ssh: SshSettings | None = None
+    policy: Path | None = None
+    audit: Path | None = None
+    unit: tuple[UnitSettings, ...] = (UnitSettings(),)
+    max_sessions: int = 256
+
+    def __post_init__(self) -> None:
+        ids = [unit.id for unit in self.unit]
+        if len(set(ids)) != len(ids):
+            raise ValueError("two units have the same id")
+        if not ids:
+            raise ValueError("there must be a unit")
+        if len(ids) > 1 and sum(unit.default for unit in self.unit) != 1:
+            raise ValueError("of several units exactly one says default = true: unit identifiers 0 and 255 name it")
+        if (self.tls or self.ssh) and self.policy is None:
+            raise ValueError(
+                "a TLS or SSH door needs a policy, since without one nobody has rights there; write policy = FILE"
+            )
+        if self.max_sessions < 1:
+            raise ValueError("max_sessions is at least 1")
+
+    @property
+    def default_unit(self) -> int:
+        """The id of the unit that 0 and 255 name."""
+        return next((unit.id for unit in self.unit if unit.default), self.unit[0].id)
+
+
+def _check_port(port: int) -> None:
+    if not 0 <= port <= 65535:
+        raise ValueError(f"port {port} is not 0 to 65535")

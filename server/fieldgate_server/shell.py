@@ -1,0 +1,70 @@
+"""The pymodbus server's shell: its listener and its register of connections, with our sessions inside."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from pymodbus.server import ModbusTcpServer
+
+from fieldgate_core.errors import ConfigError
+from fieldgate_core.url import is_loopback
+from fieldgate_server.session import Admit, Session
+
+
+class Shell(ModbusTcpServer):
+    """A `ModbusTcpServer` on loopback. The TLS and SSH doors take their sessions from it too (`new_session`)."""
+
+    def __init__(self, host: str, port: int, admit: Admit) -> None:
+        """Prepare to listen. Raises ConfigError for an address that is not loopback: plain Modbus has no lock."""
+        if not is_loopback(host):
+            raise ConfigError(
+                f"listen {host}:{port}",
+                "plain Modbus is served on loopback only",
+                hint="for a network use its two doors: [ssh] (port 2222) and [tls] (port 802) in the settings file",
+            )
+        # pymodbus wants a context of its own kind: it gets an empty one, and is never asked to execute anything
+        super().__init__([], address=("127.0.0.1" if host == "localhost" else host, port))
+        self._admit = admit
+
+    async def listen(self) -> bool:
+        """Listen. Raises ConfigError that names the cause; pymodbus's own only logs it."""
+        host, port = self.comm_params.source_address or ("127.0.0.1", 0)
+        self.is_closing = False
+        self.is_listener = True
+        try:
+            self.transport = await self.call_create()
+        except OSError as error:
+            raise listen_error(f"listen {host}:{port}", error) from None
+        return True
+
+    def callback_new_connection(self) -> Session:  # type: ignore[override]
+        """Serve a new loopback connection; pymodbus registers it."""
+        return Session(self._admit)
+
+    def new_session(self, admit: Admit) -> Session:
+        """Give a session to another door, and register it, so that shutdown closes it as well."""
+        session = Session(admit)
+        session.listener = self
+        self.active_connections[session.unique_id] = session  # type: ignore[assignment]
+        return session
+
+    @property
+    def port(self) -> int:
+        """The port that the listener holds."""
+        server: Any = self.transport
+        sockets: tuple[socket.socket, ...] = server.sockets
+        port: int = sockets[0].getsockname()[1]
+        return port
+
+
+def listen_error(where: str, error: OSError) -> ConfigError:
+    """Say why a port cannot be listened on, and what to do."""
+    import errno
+
+    hints = {
+        errno.EADDRINUSE: "another program holds the port (`ss -ltnp` shows which): stop it or choose another port",
+        errno.EACCES: "ports below 1024 need the right to bind them: choose another port, or let systemd hold it",
+        errno.EADDRNOTAVAIL: "this machine has no such address",
+    }
+    return ConfigError(where, f"cannot listen: {error.strerror or error}", hint=hints.get(error.errno or 0, ""))

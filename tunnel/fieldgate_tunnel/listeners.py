@@ -1,0 +1,148 @@
+"""The TLS and SSH listeners, and the one place of their limits; they hand over streams with credentials."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol, cast
+
+import asyncssh
+
+from fieldgate_core.credentials import Credentials, TlsCredentials
+from fieldgate_core.logs import printable
+from fieldgate_tunnel import tls
+from fieldgate_tunnel.limits import Gate, Limits
+from fieldgate_tunnel.ssh import peer_name
+from fieldgate_tunnel.ssh_door import Door, Known
+from fieldgate_tunnel.stream import RECEIVE_BUFFER, TlsStream
+
+NewSession = Callable[[Credentials], asyncio.Protocol]
+"""Gives the session for a peer that a door has authenticated."""
+Refused = Callable[[str, str, str], None]
+"""Told the door, the peer and what was refused to it."""
+
+
+class Listener(Protocol):
+    """A door."""
+
+    port: int
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen. Raises OSError."""
+
+    async def close(self) -> None:
+        """Take no more connections; those that are open belong to their sessions."""
+
+
+class TlsListener:
+    """The TLS door: mutual TLS, then a session with the certificate's credentials."""
+
+    port = 0
+
+    def __init__(self, context: ssl.SSLContext, new_session: NewSession, refused: Refused, limits: Limits) -> None:
+        self._context = context
+        self._new_session = new_session
+        self._refused = refused
+        self._limits = limits
+        self._gate = Gate(limits)
+        self._buffer = bytearray(RECEIVE_BUFFER)
+        self._server: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(partial(_TlsAdmission, self), host, port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Take no more connections."""
+        if self._server is not None:
+            self._server.close()
+
+    def admit(self, transport: asyncio.Transport) -> TlsStream | None:
+        """Begin a handshake on a new connection, or None where there are too many under way."""
+        peername = transport.get_extra_info("peername")
+        peer = peer_name(peername)
+        address = str(peername[0]) if peername else "?"
+        if not self._gate.enter(address):
+            self._refused("tls", peer, "too many handshakes under way")
+            return None
+
+        def connected(stream: TlsStream) -> asyncio.Protocol:
+            leaf: bytes | None = stream.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            if leaf is None:
+                raise ssl.SSLError("the handshake gave no client certificate")
+            proven: TlsCredentials = tls.credentials(leaf, peer)
+            return self._new_session(proven)
+
+        def settled(failure: Exception | None) -> None:
+            self._gate.leave(address)
+            if failure is not None:
+                self._refused("tls", peer, f"handshake failed: {printable(_reason(failure))}")
+
+        return TlsStream(
+            self._context, connected, settled, buffer=self._buffer, deadline=self._limits.handshake_deadline
+        )
+
+
+class _TlsAdmission(asyncio.Protocol):
+    """Stands where a new connection begins, and hands it to a stream if the gate lets it in."""
+
+    def __init__(self, listener: TlsListener) -> None:
+        self._listener = listener
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        below = cast("asyncio.Transport", transport)
+        stream = self._listener.admit(below)
+        if stream is None:
+            below.abort()
+            return
+        below.set_protocol(stream)
+        stream.connection_made(below)
+
+
+class SshListener:
+    """The SSH door: public keys and certificates, then a session for each channel to the Modbus port."""
+
+    port = 0
+
+    def __init__(  # noqa: PLR0913
+        self,
+        options: asyncssh.SSHServerConnectionOptions,
+        known: Known,
+        new_session: NewSession,
+        refused: Refused,
+        limits: Limits,
+        modbus_ports: frozenset[int],
+    ) -> None:
+        """`modbus_ports` are the target ports on localhost that mean Modbus."""
+        self._options = options
+        self._known = known
+        self._new_session = new_session
+        self._refused = refused
+        self._gate = Gate(limits)
+        self._modbus_ports = modbus_ports
+        self._acceptor: asyncssh.SSHAcceptor | None = None
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen. Raises OSError."""
+        self._acceptor = await asyncssh.listen(host, port, server_factory=self._door, options=self._options)
+        self.port = self._acceptor.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Take no more connections, and end those that are open."""
+        if self._acceptor is not None:
+            self._acceptor.close()
+
+    def _door(self) -> Door:
+        return Door(self._known, self._new_session, partial(self._refused, "ssh"), self._modbus_ports, self._gate)
+
+
+def _reason(failure: Exception) -> str:
+    if isinstance(failure, ssl.SSLCertVerificationError):
+        return f"the client's certificate is not accepted: {failure.verify_message}"
+    if isinstance(failure, ssl.SSLError):
+        return failure.reason or str(failure)
+    return str(failure) or type(failure).__name__

@@ -1,0 +1,162 @@
+"""SSH with asyncssh: pinned algorithms, the door's server side, and the client's tunnel with host keys verified."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import asyncssh
+
+from fieldgate_core.errors import ConfigError
+from fieldgate_core.logs import printable
+from fieldgate_core.modbus import MODBUS_PORT
+from fieldgate_core.url import SSH_PORT, SiteUrl
+from fieldgate_tunnel import identity_files as files
+from fieldgate_tunnel.ssh_keys import only_principal
+
+# what ssh-audit calls good and OpenSSH 8.5 or newer has; aes-gcm first, it is the fast one in asyncssh
+KEX = ("mlkem768x25519-sha256", "curve25519-sha256", "curve25519-sha256@libssh.org")
+CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com")
+MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com")
+SIGNATURES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "rsa-sha2-256", "rsa-sha2-512")
+
+KEEPALIVE_INTERVAL = 15.0
+KEEPALIVE_COUNT = 3
+WINDOW = 65536
+"""Bytes a peer may send before we take them: a larger window is memory that a slow session holds."""
+
+
+def _algorithms() -> dict[str, Any]:
+    return {
+        "kex_algs": [name for name in KEX if name.encode() in _available_kex()],
+        "encryption_algs": list(CIPHERS),
+        "mac_algs": list(MACS),
+        "signature_algs": list(SIGNATURES),
+        "compression_algs": None,
+        "x509_trusted_certs": None,
+        "keepalive_interval": KEEPALIVE_INTERVAL,
+        "keepalive_count_max": KEEPALIVE_COUNT,
+    }
+
+
+def _available_kex() -> frozenset[bytes]:
+    """Tell which key exchanges this machine's cryptography has: the post-quantum one is missing on old ones."""
+    from asyncssh.kex import get_kex_algs
+
+    return frozenset(get_kex_algs())
+
+
+def server_options(folder: Path, *, login_deadline: float) -> asyncssh.SSHServerConnectionOptions:
+    """Build the SSH door's options from an identity folder: public keys only, no shell, agent, pty or X11.
+
+    Raises ConfigError for a missing or group-readable key, or a certificate that does not fit or has expired.
+    """
+    key = files.private(folder, files.SSH_HOST_KEY)
+    certificate = files.file(folder, files.SSH_HOST_CERTIFICATE)
+    files.check_ssh_certificate(certificate)
+    try:
+        return asyncssh.SSHServerConnectionOptions(
+            config=None,
+            server_host_keys=[(str(key), str(certificate))],
+            login_timeout=login_deadline,
+            public_key_auth=True,
+            password_auth=False,
+            kbdint_auth=False,
+            host_based_auth=False,
+            gss_auth=False,
+            gss_kex=False,
+            gss_host=None,
+            allow_pty=False,
+            agent_forwarding=False,
+            x11_forwarding=False,
+            allow_scp=False,
+            **_algorithms(),
+        )
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError, OSError) as error:
+        raise ConfigError(str(key), f"cannot be used as host key: {printable(str(error))}") from None
+
+
+class ChannelAdapter(asyncssh.SSHTCPSession[bytes]):
+    """Puts an asyncio protocol on an SSH channel, which is transport-shaped already."""
+
+    def __init__(self, protocol: asyncio.BaseProtocol, closed: Callable[[], None]) -> None:
+        self._protocol = cast("asyncio.Protocol", protocol)
+        self._closed = closed
+
+    def connection_made(self, chan: asyncssh.SSHTCPChannel[bytes]) -> None:
+        """Hand the channel over as a transport."""
+        self._protocol.connection_made(cast("asyncio.Transport", chan))
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        """Hand data up."""
+        self._protocol.data_received(data)
+
+    def eof_received(self) -> bool:
+        """Hand the peer's end up; true keeps the channel open for replies."""
+        return bool(self._protocol.eof_received())
+
+    def pause_writing(self) -> None:
+        """Hand back-pressure up."""
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Hand the end of back-pressure up."""
+        self._protocol.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Hand the end up."""
+        self._closed()
+        self._protocol.connection_lost(exc)
+
+
+def peer_name(address: object) -> str:
+    """Write a socket address as ADDRESS:PORT."""
+    if isinstance(address, tuple) and len(address) >= 2:
+        return f"[{address[0]}]:{address[1]}" if ":" in str(address[0]) else f"{address[0]}:{address[1]}"
+    return "?"
+
+
+
+
+async def connect(url: SiteUrl, folder: Path | None) -> asyncssh.SSHClientConnection:
+    """Connect to a site's SSH door, host key verified, with the identity of a folder.
+
+    Without a folder the user's own ways hold: agent, `~/.ssh/config`, default keys and `known_hosts`.
+    Raises ConfigError for a bad identity folder, and what asyncssh and sockets raise (`dialers` explains these).
+    """
+    options: dict[str, Any] = _algorithms()
+    user = url.user
+    if folder is not None:
+        key = files.private(folder, files.SSH_KEY)
+        certificate = files.file(folder, files.SSH_CERTIFICATE)
+        files.check_ssh_certificate(certificate)
+        options |= {
+            "client_keys": [(str(key), str(certificate))],
+            "known_hosts": str(files.file(folder, files.KNOWN_HOSTS)),
+            "agent_path": None,
+            "config": None,
+        }
+        user = user or only_principal(certificate.read_bytes())
+    if user is not None:
+        options["username"] = user
+    port = url.port if url.port is not None or folder is None else SSH_PORT
+    return await asyncssh.connect(
+        url.host,
+        port if port is not None else (),
+        preferred_auth="publickey",
+        password=None,
+        gss_host=None,
+        **options,
+    )
+
+
+async def open_channel(
+    connection: asyncssh.SSHClientConnection, protocol: asyncio.BaseProtocol
+) -> asyncssh.SSHTCPChannel[bytes]:
+    """Open a channel to the Modbus port behind an SSH door, as the transport of `protocol`."""
+    channel, _ = await connection.create_connection(
+        lambda: ChannelAdapter(protocol, lambda: None), "localhost", MODBUS_PORT
+    )
+    return channel

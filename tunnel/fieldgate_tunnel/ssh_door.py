@@ -1,0 +1,170 @@
+"""One SSH connection at the door: authenticates, gives channels to the Modbus port to sessions, refuses all else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import asyncssh
+
+from fieldgate_core.credentials import SshCertificateCredentials
+from fieldgate_core.logs import printable
+from fieldgate_core.url import is_loopback
+from fieldgate_tunnel.limits import Gate
+from fieldgate_tunnel.ssh import WINDOW, ChannelAdapter, peer_name
+from fieldgate_tunnel.ssh_keys import SshProof, read_proof
+
+CHANNELS = 8
+"""Channels that one SSH connection may have open; each is a session of its own."""
+
+Known = Callable[[SshProof], bool]
+"""Is this key, or this role for this CA, known? What is not known fails authentication."""
+NewSession = Callable[[SshProof], asyncio.Protocol]
+Refused = Callable[[str, str], None]
+"""Told the peer and what was refused to it."""
+
+
+class Door(asyncssh.SSHServer):
+    """Serves one SSH connection: authenticates, and gives the Modbus port's channels to sessions; nothing else."""
+
+    def __init__(
+        self, known: Known, new_session: NewSession, refused: Refused, ports: frozenset[int], gate: Gate
+    ) -> None:
+        """`ports` on localhost mean Modbus; `gate` counts the connections that are not authenticated yet."""
+        self._known = known
+        self._new_session = new_session
+        self._refused = refused
+        self._ports = ports
+        self._gate = gate
+        self._waiting_from: str | None = None
+        self._claimed: SshProof | None = None
+        self._proof: SshProof | None = None
+        self._channels = 0
+        self._connection: asyncssh.SSHServerConnection | None = None
+        self._peer = "?"
+        self._fault = ""
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        """Take a place at the gate, and hook the one method that sees a client's certificate."""
+        self._connection = conn
+        peername = conn.get_extra_info("peername")
+        self._peer = peer_name(peername)
+        address = str(peername[0]) if peername else "?"
+        if not self._gate.enter(address):
+            self._refused(self._peer, "too many connections that are not authenticated yet")
+            conn.abort()
+            return
+        self._waiting_from = address
+        # asyncssh shows a server neither certificate nor key; this is the one place where its inside is touched
+        original = conn.validate_public_key
+
+        async def validate(username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
+            fault = self._judge(username, key_data)
+            if fault is None and not await original(username, key_data, msg, signature):
+                fault = "the certificate or its signature is not valid"
+            if fault is not None:
+                self._fault = f"login {printable(username)!r}: {fault}"
+                return False
+            # a key that is only asked about (no message) proves nothing; only one that has signed does
+            if msg:
+                self._proof = self._claimed
+            return True
+
+        conn.validate_public_key = validate  # type: ignore[method-assign]
+
+    def _judge(self, username: str, key_data: bytes) -> str | None:
+        """Say what is wrong with a key or certificate before its signature is looked at, or None."""
+        self._claimed, fault = read_proof(username, key_data, self._peer)
+        if self._claimed is None:
+            return fault
+        return None if self._known(self._claimed) else f"the policy does not know {_who(self._claimed)} for this login"
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give the place at the gate back, if it was still held."""
+        if self._waiting_from is not None:
+            # one line a connection: a client may well offer several keys before the right one
+            self._refused(self._peer, f"not authenticated: {self._fault or printable(str(exc or 'it only connected'))}")
+            self._leave_gate()
+
+    def _leave_gate(self) -> None:
+        if self._waiting_from is not None:
+            self._gate.leave(self._waiting_from)
+            self._waiting_from = None
+
+    def begin_auth(self, username: str) -> bool:
+        """Everybody authenticates."""
+        return True
+
+    def auth_completed(self) -> None:
+        """Give the place at the gate back."""
+        self._leave_gate()
+
+    def public_key_auth_supported(self) -> bool:
+        """Public keys and certificates are the one way in."""
+        return True
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        """Accept the key: the hook has judged it already, and no call gets here without it."""
+        return True
+
+    def validate_ca_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        """Accept the CA, as above; asyncssh still checks dates, principals and addresses of the certificate."""
+        return True
+
+    def connection_requested(
+        self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
+    ) -> tuple[asyncssh.SSHTCPChannel[bytes], asyncssh.SSHTCPSession[bytes]]:
+        """Serve the Modbus port inside this process, refuse every other. Raises ChannelOpenError for these."""
+        connection, proof = self._connection, self._proof
+        if connection is None or proof is None or not is_loopback(dest_host) or dest_port not in self._ports:
+            self._refused(self._peer, f"a forward to {printable(dest_host)}:{dest_port}")
+            raise asyncssh.ChannelOpenError(
+                asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, f"only localhost:{min(self._ports)} is served here"
+            )
+        if self._channels >= CHANNELS:
+            self._refused(self._peer, f"more than {CHANNELS} channels")
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, f"at most {CHANNELS} channels")
+        self._channels += 1
+        channel = connection.create_tcp_channel(encoding=None, window=WINDOW)
+        return channel, ChannelAdapter(self._new_session(proof), self._channel_closed)
+
+    def _channel_closed(self) -> None:
+        self._channels -= 1
+
+    def session_requested(self) -> bool:
+        """Refuse shells, commands and subsystems."""
+        self._refused(self._peer, "a session (shell, exec, sftp)")
+        return False
+
+    def unix_connection_requested(self, dest_path: str) -> bool:
+        """Refuse forwards to Unix sockets."""
+        self._refused(self._peer, f"a forward to the Unix socket {printable(dest_path)}")
+        return False
+
+    def server_requested(self, listen_host: str, listen_port: int) -> bool:
+        """Refuse -R."""
+        self._refused(self._peer, f"a remote forward (-R) of {printable(listen_host)}:{listen_port}")
+        return False
+
+    def unix_server_requested(self, listen_path: str) -> bool:
+        """Refuse -R to Unix sockets."""
+        self._refused(self._peer, f"a remote forward (-R) of the Unix socket {printable(listen_path)}")
+        return False
+
+    def tun_requested(self, unit: int | None) -> bool:
+        """Refuse layer-3 tunnels."""
+        self._refused(self._peer, "a tun device")
+        return False
+
+    def tap_requested(self, unit: int | None) -> bool:
+        """Refuse layer-2 tunnels."""
+        self._refused(self._peer, "a tap device")
+        return False
+
+
+def _who(proof: SshProof) -> str:
+    if isinstance(proof, SshCertificateCredentials):
+        return f"certificate {printable(proof.key_id)!r} serial {proof.serial} of CA {proof.ca}"
+    return f"key {proof.fingerprint}"
+
+

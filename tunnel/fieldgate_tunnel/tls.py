@@ -1,0 +1,105 @@
+"""TLS contexts: the only place that builds one; nothing here weakens verification."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from fieldgate_core.credentials import ROLE_OID, RoleClaim, TlsCredentials, decode_role
+from fieldgate_core.errors import ConfigError
+from fieldgate_tunnel import identity_files as files
+
+# AEAD with forward secrecy only (R-36, R-50, R-51, R-53), the mandatory suites first (R-14, R-62); 1.3 has its own
+_TLS12_SUITES = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+)
+
+
+def server_context(folder: Path) -> ssl.SSLContext:
+    """Build the TLS door's context from an identity folder: mutual authentication (R-06), TLS 1.2 or newer (R-01).
+
+    Trust anchors are the issuing CAs in tls-client-ca.pem and no other, be they roots or not.
+    Raises ConfigError for a missing, group-readable, expired or mismatched file.
+    """
+    context = _context(ssl.PROTOCOL_TLS_SERVER, folder, files.file(folder, files.TLS_CLIENT_CA))
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    return context
+
+
+def client_context(folder: Path) -> ssl.SSLContext:
+    """Build the client's context from an identity folder: the server is verified by chain and by name.
+
+    Raises ConfigError as `server_context` does.
+    """
+    context = _context(ssl.PROTOCOL_TLS_CLIENT, folder, files.file(folder, files.TLS_SERVER_CA))
+    context.check_hostname = True
+    return context
+
+
+def _context(protocol: int, folder: Path, trust: Path) -> ssl.SSLContext:
+    key = files.private(folder, files.TLS_KEY)
+    chain = files.file(folder, files.TLS_CHAIN)
+    files.check_dates(chain)
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_TLS12_SUITES)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    try:
+        context.load_cert_chain(chain, key, password=_no_passphrase(key))
+    except ssl.SSLError as error:
+        raise ConfigError(str(key), f"does not fit {chain.name}: {error.reason or error}") from None
+    try:
+        context.load_verify_locations(trust)
+    except ssl.SSLError as error:
+        raise ConfigError(str(trust), f"holds no CA certificate: {error.reason or error}") from None
+    return context
+
+
+def _no_passphrase(key: Path) -> Callable[[], str]:
+    """Stand where OpenSSL would ask the terminal for a passphrase: a service has nobody to answer."""
+
+    def refuse() -> str:
+        raise ConfigError(str(key), "the key has a passphrase, and nobody is here to type it")
+
+    return refuse
+
+
+def credentials(leaf: bytes, peer: str) -> TlsCredentials:
+    """Read what a verified client certificate (DER) proves: issuer, serial, name, role and end (R-20 to R-23, R-65).
+
+    Never fails on a bad role: the claim then carries the fault, so the handshake holds and every request gets 01.
+    """
+    certificate = x509.load_der_x509_certificate(leaf)
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return TlsCredentials(
+        peer=peer,
+        issuer=certificate.issuer.rfc4514_string(),
+        serial=certificate.serial_number,
+        common_name=str(names[0].value) if names else "",
+        claim=_claim(certificate),
+        valid_until=certificate.not_valid_after_utc.timestamp(),
+    )
+
+
+def _claim(certificate: x509.Certificate) -> RoleClaim:
+    try:
+        extensions = certificate.extensions
+    except x509.DuplicateExtension:
+        return RoleClaim(fault="an extension stands twice in the certificate")
+    except ValueError:
+        return RoleClaim(fault="the certificate's extensions can't be read")
+    values = [
+        extension.value.value
+        for extension in extensions
+        if extension.oid.dotted_string == ROLE_OID and isinstance(extension.value, x509.UnrecognizedExtension)
+    ]
+    return decode_role(values)
