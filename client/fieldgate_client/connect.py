@@ -1,0 +1,113 @@
+"""`async with connect(url)`: opens the tunnel, gives a pymodbus client on it, tells the truth about every write."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from pymodbus.client import AsyncModbusTcpClient
+from pymodbus.exceptions import ConnectionException, ModbusIOException
+from pymodbus.pdu import ModbusPDU
+
+from fieldgate_core.errors import DeadlineError, FieldgateError, OutcomeUnknownError, TunnelLostError
+from fieldgate_core.modbus import WRITE_FUNCTIONS
+from fieldgate_core.url import SiteUrl, parse
+from fieldgate_tunnel.dialers import explain, open_tunnel
+
+OPEN_DEADLINE = 15.0
+"""Seconds for name, route, handshake and login together."""
+REPLY_DEADLINE = 3.0
+"""Seconds for one reply."""
+
+
+class SiteClient(AsyncModbusTcpClient):
+    """pymodbus's client on a tunnel's stream. It never re-sends, never reconnects, and fails as soon as the tunnel does.
+
+    Its methods are pymodbus's; they raise TunnelLostError, RejectedError, DeadlineError, and for a write that was sent
+    and not answered OutcomeUnknownError. Exception replies come back as pymodbus gives them (`isError()`).
+    """
+
+    def __init__(self, url: SiteUrl, *, reply_deadline: float) -> None:
+        super().__init__(
+            url.host,
+            name=str(url),
+            timeout=reply_deadline,
+            retries=0,
+            reconnect_delay=0,
+            trace_pdu=self._trace_pdu,
+        )
+        self.url = url
+        # pymodbus would fall back to a plain connection of its own
+        self.ctx.call_create = self._never_plain
+        self._lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+        self._sent: ModbusPDU | None = None
+        self.ctx.connection_lost = self._connection_lost  # type: ignore[method-assign]
+
+    async def execute(self, no_response_expected: bool, request: ModbusPDU) -> ModbusPDU:
+        """Send one request, once, and wait for its reply, the deadline or the tunnel's end."""
+        if self._lost.done() or not self.ctx.transport:
+            raise self._explain()
+        asked = asyncio.ensure_future(super().execute(no_response_expected, request))
+        try:
+            await asyncio.wait({asked, self._lost}, return_when=asyncio.FIRST_COMPLETED)
+            if not asked.done():
+                self._fail(request, self._explain())
+            return await asked
+        except (ModbusIOException, ConnectionException) as error:
+            if self._lost.done():
+                self._fail(request, self._explain(), error)
+            what = f"{self.url}: function {request.function_code}"
+            self._fail(request, DeadlineError(what, self.comm_params.timeout_connect), error)
+        finally:
+            if not asked.done():
+                asked.cancel()
+
+    def _fail(self, request: ModbusPDU, cause: FieldgateError, error: Exception | None = None) -> NoReturn:
+        """Raise what a caller must know: of a write that was sent, that its outcome is unknown."""
+        if self._sent is request and request.function_code in WRITE_FUNCTIONS:
+            raise OutcomeUnknownError(request.function_code, str(cause)) from error
+        raise cause from error
+
+    def _explain(self) -> FieldgateError:
+        cause = self._lost.result() if self._lost.done() else None
+        return explain(self.url, cause) if cause is not None else TunnelLostError(str(self.url), "the tunnel is closed")
+
+    def _trace_pdu(self, sending: bool, pdu: ModbusPDU) -> ModbusPDU:
+        if sending:
+            self._sent = pdu
+        return pdu
+
+    def _connection_lost(self, exc: Exception | None) -> None:
+        if not self._lost.done():
+            self._lost.set_result(exc)
+        type(self.ctx).connection_lost(self.ctx, exc)
+
+    async def _never_plain(self) -> NoReturn:
+        raise ConnectionException("the tunnel is closed; open a new one")
+
+
+@asynccontextmanager
+async def connect(
+    url: str | SiteUrl,
+    *,
+    identity: Path | None = None,
+    open_deadline: float = OPEN_DEADLINE,
+    reply_deadline: float = REPLY_DEADLINE,
+) -> AsyncIterator[SiteClient]:
+    """Open the tunnel that `url` names and give a pymodbus client on it; deadlines in seconds.
+
+    `identity` is a folder as `fieldgate certs issue client` makes it. Raises ConfigError, UnreachableError,
+    NotTrustedError, RejectedError or DeadlineError; with TLS 1.3 the server's no to our certificate comes with the
+    first reply.
+    """
+    site = parse(url) if isinstance(url, str) else url
+    client = SiteClient(site, reply_deadline=reply_deadline)
+    tunnel = await open_tunnel(site, client.ctx, identity=identity, deadline=open_deadline)  # type: ignore[arg-type]
+    try:
+        yield client
+    finally:
+        client.close()
+        await tunnel.close()
