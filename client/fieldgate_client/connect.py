@@ -24,7 +24,7 @@ REPLY_DEADLINE = 3.0
 
 
 class SiteClient(AsyncModbusTcpClient):
-    """pymodbus's client on a tunnel's stream. It never re-sends, never reconnects, and fails as soon as the tunnel does.
+    """pymodbus's client on a tunnel's stream: never re-sends, never reconnects, fails as soon as the tunnel does.
 
     Its methods are pymodbus's; they raise TunnelLostError, RejectedError, DeadlineError, and for a write that was sent
     and not answered OutcomeUnknownError. Exception replies come back as pymodbus gives them (`isError()`).
@@ -43,8 +43,7 @@ class SiteClient(AsyncModbusTcpClient):
         # pymodbus would fall back to a plain connection of its own
         self.ctx.call_create = self._never_plain
         self._lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
-        self._sent: ModbusPDU | None = None
-        self.ctx.connection_lost = self._connection_lost  # type: ignore[method-assign]
+        self._sent: set[ModbusPDU] = set()
 
     async def execute(self, no_response_expected: bool, request: ModbusPDU) -> ModbusPDU:
         """Send one request, once, and wait for its reply, the deadline or the tunnel's end."""
@@ -55,19 +54,20 @@ class SiteClient(AsyncModbusTcpClient):
             await asyncio.wait({asked, self._lost}, return_when=asyncio.FIRST_COMPLETED)
             if not asked.done():
                 self._fail(request, self._explain())
-            return await asked
+            reply: ModbusPDU = await asked
+            return reply
         except (ModbusIOException, ConnectionException) as error:
             if self._lost.done():
                 self._fail(request, self._explain(), error)
             what = f"{self.url}: function {request.function_code}"
             self._fail(request, DeadlineError(what, self.comm_params.timeout_connect), error)
         finally:
-            if not asked.done():
-                asked.cancel()
+            asked.cancel()
+            self._sent.discard(request)
 
     def _fail(self, request: ModbusPDU, cause: FieldgateError, error: Exception | None = None) -> NoReturn:
         """Raise what a caller must know: of a write that was sent, that its outcome is unknown."""
-        if self._sent is request and request.function_code in WRITE_FUNCTIONS:
+        if request in self._sent and request.function_code in WRITE_FUNCTIONS:
             raise OutcomeUnknownError(request.function_code, str(cause)) from error
         raise cause from error
 
@@ -77,16 +77,34 @@ class SiteClient(AsyncModbusTcpClient):
 
     def _trace_pdu(self, sending: bool, pdu: ModbusPDU) -> ModbusPDU:
         if sending:
-            self._sent = pdu
+            self._sent.add(pdu)
         return pdu
 
-    def _connection_lost(self, exc: Exception | None) -> None:
+    def lost(self, cause: BaseException | None) -> None:
+        """Learn that the tunnel has ended, and why."""
         if not self._lost.done():
-            self._lost.set_result(exc)
-        type(self.ctx).connection_lost(self.ctx, exc)
+            self._lost.set_result(cause)
 
     async def _never_plain(self) -> NoReturn:
         raise ConnectionException("the tunnel is closed; open a new one")
+
+
+class _Line(asyncio.Protocol):
+    """Stands between the tunnel and pymodbus, which does not pass a lost connection on to who waits for a reply."""
+
+    def __init__(self, client: SiteClient) -> None:
+        self._client = client
+        self._ctx = client.ctx
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._ctx.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._ctx.data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._client.lost(exc)
+        self._ctx.connection_lost(exc)
 
 
 @asynccontextmanager
@@ -105,7 +123,7 @@ async def connect(
     """
     site = parse(url) if isinstance(url, str) else url
     client = SiteClient(site, reply_deadline=reply_deadline)
-    tunnel = await open_tunnel(site, client.ctx, identity=identity, deadline=open_deadline)  # type: ignore[arg-type]
+    tunnel = await open_tunnel(site, _Line(client), identity=identity, deadline=open_deadline)
     try:
         yield client
     finally:
