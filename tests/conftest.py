@@ -1,0 +1,30 @@
+"""Fixtures for all tests: both event loops, one PKI, a running site."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import uvloop
+from support.site import Pki, Site, make_pki, running_site
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run every asynchronous test on both event loops."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(scope="session")
+def site_pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    """One PKI for all tests that need no other."""
+    return make_pki(tmp_path_factory.mktemp("pki") / "pki")
+
+
+@pytest.fixture
+async def site(site_pki: Pki, tmp_path: Path) -> AsyncIterator[Site]:
+    """A server with the tables of the vectors, where the tests' user is operator."""
+    async with running_site(site_pki, tmp_path, user=getpass.getuser()) as running:
+        yield running
