@@ -1,0 +1,81 @@
+"""Make OpenSSH certificates, and the lines and key files that OpenSSH reads."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    SSHCertificateBuilder,
+    SSHCertificateType,
+    ssh_key_fingerprint,
+)
+
+from fieldgate_certs.subjects import Client, Server
+from fieldgate_certs.validity import Validity
+
+
+def private_key_file(key: EllipticCurvePrivateKey) -> bytes:
+    """Give a private key in OpenSSH's own format, without passphrase."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+
+
+def public_key_line(key: EllipticCurvePublicKey, comment: str) -> bytes:
+    """Give the line of a .pub file: type, key in base64, comment."""
+    return b"%s %s\n" % (key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH), comment.encode())
+
+
+def fingerprint(key: EllipticCurvePublicKey) -> str:
+    """Give SHA256:... as `ssh-keygen -l` prints it."""
+    digest = ssh_key_fingerprint(key, hashes.SHA256())
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def known_hosts_line(host_ca_line: bytes) -> bytes:
+    """Trust every host whose certificate this CA has signed, under the names that the certificate holds."""
+    return b"@cert-authority * " + host_ca_line
+
+
+def host_certificate(
+    subject: Server, key: EllipticCurvePublicKey, ca: EllipticCurvePrivateKey, validity: Validity
+) -> bytes:
+    """Give the line of a host certificate; its principals are the server's hosts."""
+    builder = _builder(SSHCertificateType.HOST, subject.name, list(map(str, subject.hosts)), key, validity)
+    return _sign(builder, ca, subject.name)
+
+
+def user_certificate(
+    subject: Client, key: EllipticCurvePublicKey, ca: EllipticCurvePrivateKey, validity: Validity
+) -> bytes:
+    """Give the line of a user certificate: its one principal is the role, its key id the name.
+
+    It allows port forwarding only. The forced command is for a stock sshd, which would run commands without it.
+    """
+    builder = _builder(SSHCertificateType.USER, subject.name, [subject.role], key, validity)
+    builder = builder.add_extension(b"permit-port-forwarding", b"")
+    return _sign(builder.add_critical_option(b"force-command", b"/usr/sbin/nologin"), ca, subject.name)
+
+
+def _builder(
+    kind: SSHCertificateType, key_id: str, principals: list[str], key: EllipticCurvePublicKey, validity: Validity
+) -> SSHCertificateBuilder:
+    return (
+        SSHCertificateBuilder()
+        .type(kind)
+        .public_key(key)
+        .serial(1 + secrets.randbelow(2**64 - 1))  # 0 means "no serial" to a KRL
+        .key_id(key_id.encode())
+        .valid_principals([principal.encode() for principal in principals])
+        .valid_after(validity.not_before.timestamp())
+        .valid_before(validity.not_after.timestamp())
+    )
+
+
+def _sign(builder: SSHCertificateBuilder, ca: EllipticCurvePrivateKey, comment: str) -> bytes:
+    return b"%s %s\n" % (builder.sign(ca).public_bytes(), comment.encode())

@@ -1,0 +1,160 @@
+"""The words of `fieldgate certs`: what is printed, what to do next, and how it fails."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from fieldgate_certs import authority
+from fieldgate_certs.store import Store
+from fieldgate_core import cli
+
+
+@pytest.fixture
+def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def certs(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
+    code = cli.main(["certs", *args])
+    return code, *capsys.readouterr()
+
+
+def secrets(folder: Path) -> set[str]:
+    """Every line of every private key."""
+    private = [path for path in folder.rglob("*") if path.is_file() and b"PRIVATE KEY" in path.read_bytes()]
+    assert private
+    return {line for path in private for line in path.read_text().splitlines() if not line.startswith("-")}
+
+
+def test_init_prints_the_issuers_for_the_policy(at: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = certs(capsys, "init", "pki", "--name", "plant")
+    assert code == 0
+    pasted = re.search(r"^issuers = \[.*?^\]", out, re.MULTILINE | re.DOTALL)
+    assert pasted
+    fingerprint = subprocess.run(
+        ["ssh-keygen", "-l", "-f", "pki/ssh/user-ca.pub"], capture_output=True, text=True, check=True
+    ).stdout.split()[1]
+    assert tomllib.loads(pasted[0]) == {"issuers": ["x509:CN=plant-issuing-1", f"ssh-ca:{fingerprint}"]}
+    assert not any(secret in out for secret in secrets(at))
+
+
+def test_each_next_step_of_init_works_as_printed(at: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = certs(capsys, "init", "a b")
+    steps = [shlex.split(line)[2:] for line in out.splitlines() if line.startswith("  fieldgate certs")]
+    assert [step[:2] for step in steps] == [["issue", "server"], ["issue", "client"]]
+    for step in steps:
+        code, out, err = certs(capsys, *step)
+        assert (code, err) == (0, "")
+        assert not any(secret in out for secret in secrets(at))
+
+
+def test_issue_server_prints_the_settings(at: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    certs(capsys, "init", "pki")
+    code, out, _ = certs(capsys, "issue", "server", "box-1", "--ip", "127.0.0.1", "--dir", "pki")
+    assert code == 0
+    assert out.startswith("issued pki/issued/server/box-1/000001\n")
+    settings = tomllib.loads(out[out.index("[tls]") :])
+    identity = str(at / "pki/issued/server/box-1/current")
+    assert settings == {"tls": {"identity": identity}, "ssh": {"identity": identity}}
+
+
+def test_issue_client_prints_both_ways_in(at: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    certs(capsys, "init", "a b")
+    code, out, _ = certs(capsys, "issue", "client", "ana", "--role", "operator", "--dir", "a b")
+    assert code == 0
+    kit, ssh = (shlex.split(line) for line in out.splitlines() if line.startswith(("  fieldgate", "  ssh")))
+    current = "a b/issued/client/ana/current"
+    assert kit == ["fieldgate", "client", "read", "modbus+tls://HOST", "--identity", current, "-t", "4", "-r", "1"]
+    assert ssh[-1] == "operator@HOST"
+    effective = subprocess.run([ssh[0], "-G", *ssh[1:]], capture_output=True, text=True, check=True).stdout
+    assert f"userknownhostsfile {current}/known_hosts" in effective.replace('"', "")
+    assert f"identityfile {current}/ssh-key" in effective
+    assert "localforward 5020 [localhost]:5020" in effective
+
+
+def test_the_current_folder_is_the_default(
+    at: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certs(capsys, "init", "pki")
+    code, _, err = certs(capsys, "issue", "client", "ana", "--role", "operator")
+    assert code == 2
+    assert "holds no PKI" in err
+    assert "--dir DIR" in err
+    monkeypatch.chdir(at / "pki")
+    assert certs(capsys, "issue", "client", "ana", "--role", "operator")[0] == 0
+    assert (at / "pki/issued/client/ana/current/tls-key.pem").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "problem"),
+    [
+        (("client", "ana", "--role", "a,b"), "an SSH login name cannot hold ','"),
+        (("client", "ana", "--role", "NULL"), "a reserved word"),
+        (("client", "../ana", "--role", "operator"), "a name is 1 to 64"),
+        (("client", "ana", "--role", "operator", "--days", "0"), "1 to 825 days"),
+        (("client", "ana", "--role", "operator", "--days", "826"), "1 to 825 days"),
+        (("server", "box-1"), "1 to 256 hosts, this one has 0"),
+        (("server", "box-1", "--dns", "127.0.0.1"), "an address, not a DNS name"),
+        (("server", "box-1", "--ip", "localhost"), "not an IP address"),
+    ],
+)
+def test_a_wrong_word_is_refused_before_anything_is_written(
+    at: Path, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], problem: str
+) -> None:
+    certs(capsys, "init", "pki")
+    code, out, err = certs(capsys, "issue", *args, "--dir", "pki")
+    assert (code, out) == (2, "")
+    assert problem in err
+    assert "hint: " in err
+    assert not (at / "pki/issued").exists()
+
+
+def test_a_wrong_name_of_a_pki_is_refused_before_anything_is_written(
+    at: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = certs(capsys, "init", "pki", "--name", "a,b")
+    assert code == 2
+    assert "a name is 1 to 54" in err
+    assert not (at / "pki").exists()
+
+
+def test_a_parent_that_is_not_there_is_named(at: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = certs(capsys, "init", "no/pki")
+    assert (code, err.splitlines()[0]) == (2, "fieldgate: error: no/pki: No such file or directory")
+
+
+def test_a_leaf_that_ends_with_its_issuing_ca_says_so(at: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Store.create(at / "pki", authority.create("plant", datetime.now(UTC) - timedelta(days=3600)))
+    args = ("issue", "client", "ana", "--role", "operator", "--dir", "pki")
+    assert ", with its issuing CA\n" in certs(capsys, *args)[1]
+    assert ", with its issuing CA\n" not in certs(capsys, *args, "--days", "1")[1]
+
+
+@pytest.mark.parametrize("args", [(), ("init",), ("issue",), ("issue", "server"), ("issue", "client")])
+def test_help_has_an_example_and_never_loads_cryptography(args: tuple[str, ...]) -> None:
+    code = (
+        "import sys; from fieldgate_core.cli import main\n"
+        f"try: main(['certs', *{args!r}, '--help'])\n"
+        "finally: assert 'cryptography' not in sys.modules"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "\nexample:\n  fieldgate certs " in shown
+
+
+def test_every_example_in_the_help_works(at: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    examples = []
+    for args in ((), ("init",), ("issue", "server"), ("issue", "client")):
+        with pytest.raises(SystemExit):
+            cli.main(["certs", *args, "--help"])
+        examples += re.findall(r"^  fieldgate certs (.*)", capsys.readouterr().out, re.MULTILINE)
+    assert len(examples) >= 6
+    assert [certs(capsys, *shlex.split(example))[0] for example in examples] == [0] * len(examples)
