@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 import uvloop
+
+from support.box import Box, running_box
 from support.site import Pki, Site, make_pki, running_site
 
 
@@ -27,4 +29,17 @@ def site_pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
 async def site(site_pki: Pki, tmp_path: Path) -> AsyncIterator[Site]:
     """A server with the tables of the vectors, where the tests' user is operator."""
     async with running_site(site_pki, tmp_path, user=getpass.getuser()) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def other_pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    """A stranger's PKI, whose CAs have the same names."""
+    return make_pki(tmp_path_factory.mktemp("other-pki") / "pki")
+
+
+@pytest.fixture
+def box(site_pki: Pki, tmp_path: Path) -> Iterator[Box]:
+    """The same server as `site`, as a process of its own, started by the real command."""
+    with running_box(site_pki, tmp_path) as running:
         yield running

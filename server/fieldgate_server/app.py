@@ -146,5 +146,3 @@ def _policy(settings: Settings, *, owner_rights: bool) -> Policy:
         "or start with --owner-rights for a trial as root"
     )
     return OwnerPolicy(None)
-
-

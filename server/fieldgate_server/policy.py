@@ -273,5 +273,3 @@ def _limits(text: str, key: str) -> tuple[int | None, int | None]:
         hint = 'the lowest and the highest value: "0..500", within 0..65535'
         raise ConfigError(key, f"{text!r} is no limit", hint=hint)
     return int(match[1]), int(match[2])
-
-

@@ -2,14 +2,17 @@
 
 import pytest
 from cryptography import x509
-from fieldgate_core.credentials import NO_ROLE, decode_role, encode_role
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fieldgate_core.credentials import NO_ROLE, decode_role, encode_role
+
 roles = st.text(min_size=1, max_size=128).filter(
-    lambda role: 1 <= len(role.encode("utf-8", "surrogatepass")) <= 128
-    and role not in {"NULL", "INVALID"}
-    and role.isprintable()
+    lambda role: (
+        1 <= len(role.encode("utf-8", "surrogatepass")) <= 128
+        and role not in {"NULL", "INVALID"}
+        and role.isprintable()
+    )
 )
 
 

@@ -1,20 +1,29 @@
 """The error tree: texts and exit codes that scripts and people rely on."""
 
 import pytest
+
 from fieldgate_core import errors
 
 
 @pytest.mark.parametrize(
     ("error", "text", "code"),
     [
-        (errors.ConfigError("a.toml: tls.port", "must be a whole number"), "a.toml: tls.port: must be a whole number", 2),
+        (
+            errors.ConfigError("a.toml: tls.port", "must be a whole number"),
+            "a.toml: tls.port: must be a whole number",
+            2,
+        ),
         (errors.PkiError("box-1", "already there"), "box-1: already there", 2),
         (
             errors.ExceptionReplyError(3, 2, "illegal data address"),
             "function 3 answered with exception 02 (illegal data address)",
             1,
         ),
-        (errors.UnreachableError("modbus+tls://b:802", "connection refused"), "modbus+tls://b:802: connection refused", 3),
+        (
+            errors.UnreachableError("modbus+tls://b:802", "connection refused"),
+            "modbus+tls://b:802: connection refused",
+            3,
+        ),
         (errors.NotTrustedError("u", "p"), "u: p", 3),
         (errors.RejectedError("u", "p"), "u: p", 3),
         (errors.TunnelLostError("u", "p"), "u: p", 3),

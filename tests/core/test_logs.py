@@ -1,8 +1,9 @@
 """Text that a peer chose cannot forge or break a log line."""
 
-from fieldgate_core.logs import printable
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fieldgate_core.logs import printable
 
 
 @given(st.text())

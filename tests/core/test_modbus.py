@@ -1,6 +1,7 @@
 """Types of the protocol that cannot be built wrong."""
 
 import pytest
+
 from fieldgate_core.modbus import AddressRange, ExceptionCode, exception_meaning, exception_pdu, unit_id
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
 from fieldgate_core import settings
 from fieldgate_core.errors import ConfigError
 

@@ -1,6 +1,7 @@
 """Site URLs: what is accepted, and what plain Modbus beyond loopback is answered."""
 
 import pytest
+
 from fieldgate_core.errors import ConfigError
 from fieldgate_core.url import Scheme, SiteUrl, is_loopback, parse
 
@@ -60,6 +61,8 @@ def test_this_machine_is_loopback(host: str) -> None:
     assert is_loopback(host)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "127.0.0.1.example.com", "LOCALHOST.", "", "::ffff:10.0.0.1"])
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "10.0.0.1", "127.0.0.1.example.com", "LOCALHOST.", "", "::ffff:10.0.0.1"]
+)
 def test_everything_else_is_not(host: str) -> None:
     assert not is_loopback(host)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from fieldgate_server.coverage import CellGrant, Coverage
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from fieldgate_server.coverage import CellGrant, Coverage
 
 cells = st.integers(0, 30) | st.integers(65520, 65535)
 

@@ -8,13 +8,14 @@ import struct
 from collections.abc import Callable
 
 import pytest
+from pymodbus.pdu import DecodePDU
+from pymodbus.simulator import DataType, SimData, SimDevice
+from pymodbus.simulator.simcore import SimCore
+
 from fieldgate_core.modbus import exception_pdu
 from fieldgate_server.functions import FUNCTIONS
 from fieldgate_server.settings import TableSettings, UnitSettings
 from fieldgate_server.units import MemoryUnit
-from pymodbus.pdu import DecodePDU
-from pymodbus.simulator import DataType, SimData, SimDevice
-from pymodbus.simulator.simcore import SimCore
 from support.counts import rounds
 
 # pymodbus rounds a table of bits up to whole registers, so ours has whole ones too

@@ -1,9 +1,10 @@
 """Framing: any cutting of a stream gives the same frames; a violation ends it after the good ones."""
 
 import pytest
-from fieldgate_server.framing import Framer, reply
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fieldgate_server.framing import Framer, reply
 
 pdus = st.binary(min_size=1, max_size=253)
 requests = st.tuples(st.integers(0, 0xFFFF), st.integers(0, 255), pdus)

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+
 from fieldgate_server.audit import Audit
 from fieldgate_server.guard import Guard
 from fieldgate_server.identity import Identity

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from fieldgate_core.credentials import (
     LoopbackCredentials,
     RoleClaim,
@@ -35,7 +36,9 @@ POLICY = parse(
     where="p",
 )
 TLS = TlsCredentials("1.2.3.4:5", "CN=plant", 0xAB, "op-1", RoleClaim("operator"), 99.0)
-CERTIFICATE = SshCertificateCredentials("p", "operator", "SHA256:ca", 7, "op-1", ("operator", "viewer"), "SHA256:f", 9.0)
+CERTIFICATE = SshCertificateCredentials(
+    "p", "operator", "SHA256:ca", 7, "op-1", ("operator", "viewer"), "SHA256:f", 9.0
+)
 USERS = {
     1: UnixUser("ann", frozenset({"plant"})),
     2: UnixUser("bob", frozenset({"plant"})),
@@ -121,7 +124,8 @@ def test_a_local_user_has_its_own_role_or_its_groups_only_one(uid: int | None, n
 
 
 @pytest.mark.parametrize(
-    ("owner", "uid", "has_rights"), [(1000, 1000, True), (1000, 1001, False), (1000, None, False), (None, 0, False), (0, 0, True)]
+    ("owner", "uid", "has_rights"),
+    [(1000, 1000, True), (1000, 1001, False), (1000, None, False), (None, 0, False), (0, 0, True)],
 )
 def test_the_quick_start_knows_its_owner_by_number(owner: int | None, uid: int | None, has_rights: bool) -> None:
     identity = conclude(LoopbackCredentials("p", uid), OwnerPolicy(owner), USERS.get)

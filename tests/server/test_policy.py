@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from fieldgate_core.errors import ConfigError
 from fieldgate_core.modbus import Table
 from fieldgate_server.policy import NO_RIGHTS, OWNER_ROLE, OwnerPolicy, Policy, parse
@@ -15,7 +16,9 @@ def policy(role: str = "", identity: dict[str, object] | None = None) -> Policy:
 
 
 def test_a_grant_gives_what_it_says_and_no_more() -> None:
-    rights = policy('grants=[{units="3", write="holding 100-119", values="0..500"}, {units="3", read="all"}]').rights("r")
+    rights = policy('grants=[{units="3", write="holding 100-119", values="0..500"}, {units="3", read="all"}]').rights(
+        "r"
+    )
     assert set(rights.units) == {3}
     unit = rights.units[3]
     write = unit.write[Table.HOLDING]

@@ -1,9 +1,10 @@
 """Tables in wire order against plain lists."""
 
 import pytest
-from fieldgate_server.tables import bits, registers
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fieldgate_server.tables import bits, registers
 
 
 @given(st.lists(st.integers(0, 1), min_size=1, max_size=70), st.data())

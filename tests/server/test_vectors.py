@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.site import DOORS, Site
 
 VECTORS = Path(__file__).parents[1] / "vectors"

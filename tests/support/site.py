@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
+
 from fieldgate_core import settings
 from fieldgate_server.app import App
 from fieldgate_server.settings import Settings
@@ -36,9 +37,10 @@ class Pki:
 
 def make_pki(folder: Path, name: str = "test") -> Pki:
     """Make a PKI by the real commands' own functions."""
+    from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+
     from fieldgate_certs.cli import main
     from fieldgate_tunnel.ssh_keys import fingerprint
-    from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
     at = str(folder)
     assert main(["init", at, "--name", name]) == 0
@@ -82,9 +84,7 @@ class Site:
         return (self.folder / "audit.log").read_text().splitlines()
 
     @contextlib.asynccontextmanager
-    async def stream(
-        self, door: str, role: str = "operator"
-    ) -> AsyncIterator[tuple[Any, Any]]:
+    async def stream(self, door: str, role: str = "operator") -> AsyncIterator[tuple[Any, Any]]:
         """Give a raw byte stream (reader, writer) through a door, by a client that shares no code with ours."""
         identity = self.pki.client(role)
         if door == "ssh":
@@ -105,13 +105,27 @@ class Site:
         if door == "tls":
             context = ssl.create_default_context(cafile=str(identity / "tls-server-ca.pem"))
             context.load_cert_chain(identity / "tls-chain.pem", identity / "tls-key.pem")
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.app.ports[door], ssl=context)
+        streams = await asyncio.open_connection("127.0.0.1", self.app.ports[door], ssl=context)
         try:
-            yield reader, writer
+            yield streams
         finally:
-            writer.close()
+            streams[1].close()
             with contextlib.suppress(OSError, ssl.SSLError):
-                await writer.wait_closed()
+                await streams[1].wait_closed()
+
+
+def write_files(  # noqa: PLR0913
+    pki: Pki, folder: Path, *, user: str, grants: dict[str, str] | None, units: str, extra: str
+) -> Path:
+    """Write policy and settings of a server with its three doors on free ports; gives the settings file."""
+    (folder / "policy.toml").write_text(policy_text(pki, user, grants))
+    file = folder / "server.toml"
+    file.write_text(
+        f'policy = "policy.toml"\naudit = "audit.log"\n{extra}\n[listen]\nport = 0\n'
+        f'[tls]\nhost = "127.0.0.1"\nport = 0\nidentity = "{pki.server}"\n'
+        f'[ssh]\nhost = "127.0.0.1"\nport = 0\nidentity = "{pki.server}"\n{units}'
+    )
+    return file
 
 
 @contextlib.asynccontextmanager
@@ -126,12 +140,7 @@ async def running_site(  # noqa: PLR0913
     extra: str = "",
 ) -> AsyncIterator[Site]:
     """Run a server with its three doors on free ports until the block ends."""
-    (folder / "policy.toml").write_text(policy_text(pki, user, grants))
-    (folder / "server.toml").write_text(
-        f'policy = "policy.toml"\naudit = "audit.log"\n{extra}\n[listen]\nport = 0\n'
-        f'[tls]\nhost = "127.0.0.1"\nport = 0\nidentity = "{pki.server}"\n'
-        f'[ssh]\nhost = "127.0.0.1"\nport = 0\nidentity = "{pki.server}"\n{units}'
-    )
-    app = App(settings.load(folder / "server.toml", Settings), limits=limits)
+    file = write_files(pki, folder, user=user, grants=grants, units=units, extra=extra)
+    app = App(settings.load(file, Settings), limits=limits)
     async with app.running():
         yield Site(app, pki, folder)

@@ -47,9 +47,7 @@ class Tunnel:
                 await asyncio.wait_for(self._connection.wait_closed(), CLOSE_DEADLINE)
 
 
-async def open_tunnel(
-    url: SiteUrl, protocol: asyncio.Protocol, *, identity: Path | None, deadline: float
-) -> Tunnel:
+async def open_tunnel(url: SiteUrl, protocol: asyncio.Protocol, *, identity: Path | None, deadline: float) -> Tunnel:
     """Open the tunnel that `url` names, within `deadline` seconds, as the transport of `protocol`.
 
     `identity` is a folder as `fieldgate certs issue client` makes it; TLS needs one, SSH may do with the user's own

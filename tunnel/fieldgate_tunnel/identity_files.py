@@ -74,10 +74,6 @@ def check_ssh_certificate(path: Path) -> None:
         raise ConfigError(str(path), "is a plain key, not a certificate")
     now = datetime.now(UTC).timestamp()
     if certificate.valid_before <= now:
-        raise ConfigError(
-            str(path), "the certificate has expired", hint="issue a new one: `fieldgate certs issue`"
-        )
+        raise ConfigError(str(path), "the certificate has expired", hint="issue a new one: `fieldgate certs issue`")
     if certificate.valid_after > now:
-        raise ConfigError(
-            str(path), "the certificate is not valid yet", hint="is this machine's clock right?"
-        )
+        raise ConfigError(str(path), "the certificate is not valid yet", hint="is this machine's clock right?")

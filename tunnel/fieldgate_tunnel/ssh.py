@@ -118,8 +118,6 @@ def peer_name(address: object) -> str:
     return "?"
 
 
-
-
 async def connect(url: SiteUrl, folder: Path | None) -> asyncssh.SSHClientConnection:
     """Connect to a site's SSH door, host key verified, with the identity of a folder.
 

@@ -166,5 +166,3 @@ def _who(proof: SshProof) -> str:
     if isinstance(proof, SshCertificateCredentials):
         return f"certificate {printable(proof.key_id)!r} serial {proof.serial} of CA {proof.ca}"
     return f"key {proof.fingerprint}"
-
-

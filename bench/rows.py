@@ -1,0 +1,89 @@
+"""What the bench compares: each row names its servers, and its figures with the targets that the project has set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from bench import servers
+from bench.lab import Lab, Sample, Server, Shape
+
+SUBJECT = "fieldgate"  # the server that the targets are for
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One column: what is read of each `Sample`, and what it is divided by.
+
+    `base` names the servers to divide by, the best of them that runs here. `bound` is the target for the ratio: at most
+    that when lower is better, at least that when higher is.
+    """
+
+    title: str
+    shape: Shape
+    read: Callable[[Sample], float]
+    unit: str
+    base: tuple[str, ...]
+    better: Literal["lower", "higher"]
+    bound: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """Servers that are measured side by side, and the figures that are taken of them."""
+
+    about: str
+    servers: Mapping[str, Callable[[Lab], Server]]
+    figures: tuple[Figure, ...]
+
+
+PROXIES = ("stunnel", "haproxy")  # the target is set against the best of them
+
+ONE = Shape()
+DEEP = Shape(depth=16)
+TLS_ONE = Shape(tls=True)
+TLS_MANY = Shape(tls=True, connections=32, beside=True)
+
+
+def _p50(sample: Sample) -> float:
+    return sample.p50_us
+
+
+def _cpu(sample: Sample) -> float:
+    return sample.cpu_us
+
+
+def _rate(sample: Sample) -> float:
+    return sample.per_second
+
+
+ROWS = {
+    "plain": Row(
+        about="Modbus/TCP on loopback, FC3 of 10 registers",
+        servers={
+            "floor": servers.floor,
+            SUBJECT: servers.fieldgate,
+            "pymodbus": servers.pymodbus,
+            "libmodbus": servers.libmodbus,
+        },
+        figures=(
+            Figure("p50, one connection", ONE, _p50, "us", ("floor",), "lower", 1.25),
+            Figure("CPU a request", ONE, _cpu, "us", ("pymodbus",), "lower", 0.2),
+            Figure("rate, 16 deep", DEEP, _rate, "/s", ("libmodbus",), "higher", 4.0),
+        ),
+    ),
+    "tls": Row(
+        about="Modbus/TCP over mutual TLS, FC3 of 10 registers; a proxy stands in front of the floor",
+        servers={
+            SUBJECT: servers.fieldgate_tls,
+            "stunnel": servers.stunnel,
+            "haproxy": servers.haproxy,
+            "pymodbus": servers.pymodbus_tls,
+        },
+        figures=(
+            Figure("p50, one connection", TLS_ONE, _p50, "us", PROXIES, "lower", 0.65),
+            Figure("rate, 32 connections", TLS_MANY, _rate, "/s", PROXIES, "higher", 1.15),
+        ),
+    ),
+}

@@ -1,0 +1,140 @@
+"""How each server of the bench is started: one function each, which takes the lab and returns the running server."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pwd
+import socket
+import sys
+from pathlib import Path
+
+from bench.lab import MODBUS_READY, STUNNEL_READY, TLS_READY, Lab, Server
+from bench.toolchain import HERE, compiled, tool
+
+ISSUER = "x509:CN=fieldgate-issuing-1"  # what `fieldgate certs init` names its issuing CA
+PYMODBUS = HERE / "peers/pymodbus_server.py"
+
+
+def floor(lab: Lab) -> Server:
+    """Start a C loop with a canned reply: nothing can be faster."""
+    return lab.serve("floor", [compiled("floor.c")])
+
+
+def libmodbus(lab: Lab) -> Server:
+    """Start libmodbus (C), one client after another."""
+    program = compiled(
+        "peers/libmodbus_server.c", header="modbus/modbus.h", libraries=("modbus",), package="libmodbus-dev"
+    )
+    return lab.serve("libmodbus", [program])
+
+
+def pymodbus(lab: Lab) -> Server:
+    """Start pymodbus's TCP server as it is, on asyncio."""
+    return lab.serve("pymodbus", [sys.executable, PYMODBUS])
+
+
+def pymodbus_tls(lab: Lab) -> Server:
+    """Start pymodbus's TLS server as it is, on asyncio."""
+    return lab.serve("pymodbus", [sys.executable, PYMODBUS, lab.pki.server])
+
+
+def fieldgate(lab: Lab) -> Server:
+    """Start fieldgate's loopback listener, with policy and audit on."""
+    return _fieldgate(lab, "fieldgate", MODBUS_READY)
+
+
+def fieldgate_tls(lab: Lab) -> Server:
+    """Start fieldgate's TLS door, with policy and audit on."""
+    door = f"""
+[tls]
+host = "127.0.0.1"
+port = 0
+identity = "{lab.pki.server}"
+"""
+    return _fieldgate(lab, "fieldgate-tls", TLS_READY, door)
+
+
+def _fieldgate(lab: Lab, name: str, ready: str, door: str = "") -> Server:
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    policy = f"""
+[role.bench]
+issuers = ["{ISSUER}"]
+grants = [{{ units = "all", read = "all", write = "all" }}]
+
+[identity]
+"unix:{user}" = "bench"
+"""
+    settings = f"""
+policy = "policy.toml"
+audit = "audit.log"
+
+[listen]
+host = "127.0.0.1"
+port = 0
+{door}
+[[unit]]
+id = 1
+default = true
+holding = {{ size = 1000, initial = 17 }}
+"""
+    folder = lab.folder / name
+    folder.mkdir(mode=0o700)
+    _write(folder / "policy.toml", policy)
+    config = _write(folder / "server.toml", settings)
+    return lab.serve(name, (lab.fieldgate, "server", "run", "--config", config), ready=ready)
+
+
+def stunnel(lab: Lab) -> Server:
+    """Start stunnel in front of the floor; its CPU time is that of both."""
+    program = tool("stunnel", "stunnel4")
+    behind = floor(lab)
+    settings = f"""
+foreground = yes
+pid =
+syslog = no
+debug = info
+[modbus]
+accept = 127.0.0.1:0
+connect = 127.0.0.1:{behind.port}
+cert = {lab.pki.server / "tls-chain.pem"}
+key = {lab.pki.server / "tls-key.pem"}
+CAfile = {lab.pki.root}
+verifyChain = yes
+socket = l:TCP_NODELAY=1
+socket = r:TCP_NODELAY=1
+"""
+    config = _write(lab.folder / "stunnel.conf", settings)
+    front = lab.serve("stunnel", (program, config), ready=STUNNEL_READY)
+    return dataclasses.replace(front, processes=front.processes + behind.processes)
+
+
+def haproxy(lab: Lab) -> Server:
+    """Start HAProxy in front of the floor; its CPU time is that of both."""
+    program = tool("haproxy", "haproxy")
+    behind = floor(lab)
+    # HAProxy finds the key beside the chain, by this name
+    (lab.folder / "site.pem").symlink_to(lab.pki.server / "tls-chain.pem")
+    (lab.folder / "site.pem.key").symlink_to(lab.pki.server / "tls-key.pem")
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        settings = f"""
+global
+    nbthread 1
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+listen modbus
+    bind fd@{door.fileno()} ssl crt {lab.folder / "site.pem"} ca-file {lab.pki.root} verify required
+    server floor 127.0.0.1:{behind.port}
+"""
+        config = _write(lab.folder / "haproxy.conf", settings)
+        # it cannot take port 0 itself, so it inherits a socket that listens already
+        process = lab.start("haproxy", (program, "-f", config), inherit=(door.fileno(),))
+        return Server(door.getsockname()[1], (process, *behind.processes))
+
+
+def _write(file: Path, text: str) -> Path:
+    file.write_text(text.lstrip())
+    return file
