@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import os
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,19 +36,21 @@ class Audit:
         except OSError as error:
             raise ConfigError(f"audit {file}", f"cannot be opened for writing: {error.strerror}") from None
 
-    def line(self, event: str, **facts: object) -> None:
-        """Write one line. Raises AuditError when it cannot be written whole."""
-        fields = " ".join(f"{name}={_shown(value)}" for name, value in facts.items() if value is not None)
-        text = f"seq={next(self._sequence)} event={event} {fields}"
+    def line(self, event: str, who: str = "", /, **facts: object) -> None:
+        """Write one line: the event, who asked (as `facts_text` writes it), and the facts that are not None.
+
+        Raises AuditError when it cannot be written whole.
+        """
+        text = f"seq={next(self._sequence)} event={event} {who}{facts_text(facts)}"
         if self._descriptor is None:
             log.info("%s", text)
             return
-        now = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
-        data = f"{now} {text}\n".encode()
+        now = time.time()
+        data = f"{_wall_second(int(now))}.{int(now * 1000) % 1000:03d}+00:00 {text}\n".encode()
         try:
             written = os.write(self._descriptor, data)
         except OSError as error:
-            log.error("the trail %s cannot be written: %s", self._file, error.strerror)  # noqa: TRY400
+            log.error("the trail %s cannot be written: %s", self._file, error.strerror)
             raise AuditError from error
         if written != len(data):
             log.error("the trail %s took only %d of %d bytes", self._file, written, len(data))
@@ -59,6 +63,21 @@ class Audit:
             self._descriptor = None
 
 
+def facts_text(facts: Mapping[str, object]) -> str:
+    """Write facts as name=value with spaces between, those that are None left out."""
+    return " ".join([f"{name}={_shown(value)}" for name, value in facts.items() if value is not None])
+
+
 def _shown(value: object) -> str:
-    text = printable(str(value))
+    if type(value) is int:
+        return str(value)
+    text = str(value)
+    if text.isascii() and text.isalnum():
+        return text
+    text = printable(text)
     return text if text and not set(text) & {" ", "=", '"'} else f'"{text}"'
+
+
+@functools.lru_cache(maxsize=2)
+def _wall_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")

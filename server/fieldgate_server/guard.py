@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from struct import unpack
 
 from fieldgate_core.modbus import AddressRange, ExceptionCode, Table, exception_meaning, exception_pdu
-from fieldgate_server.audit import Audit, AuditError
+from fieldgate_server.audit import Audit, AuditError, facts_text
 from fieldgate_server.functions import Function, Request
 from fieldgate_server.identity import Identity
 from fieldgate_server.policy import UnitRights
@@ -30,12 +30,14 @@ log = logging.getLogger("fieldgate.guard")
 class Guard:
     """Answers the requests of one identity. Counts `reads`, `writes` and `refusals`."""
 
-    __slots__ = ("_audit", "_units", "identity", "reads", "refusals", "writes")
+    __slots__ = ("_audit", "_units", "_who", "identity", "reads", "refusals", "writes")
 
     def __init__(self, identity: Identity, units: Units, audit: Audit) -> None:
         self.identity = identity
         self._units = units
         self._audit = audit
+        who = {"identity": identity.name, "role": identity.role, "door": identity.door, "peer": identity.peer}
+        self._who = facts_text(who) + " "
         self.reads = 0
         self.writes = 0
         self.refusals = 0
@@ -135,8 +137,7 @@ class Guard:
             log.error("a session is not in the trail: %s %s", self.identity.name, state)
 
     def _line(self, event: str, **facts: object) -> None:
-        who = self.identity
-        self._audit.line(event, identity=who.name, role=who.role, door=who.door, peer=who.peer, **facts)
+        self._audit.line(event, self._who, **facts)
 
 
 def _cells(table: Table, start: int, count: int) -> str:

@@ -156,11 +156,13 @@ class Session(asyncio.Protocol):
             transport.write(out[0])
         elif out:
             transport.writelines(out)
-        if len(frames) == room and self._framer.violation is None:
-            self._schedule()
-        else:
+        if self._framer.violation is not None or self._peer_ended:
             self._regulate()
             self._finish_if_due()
+        elif len(frames) == room:
+            self._schedule()
+        elif not self._reading:
+            self._regulate()
 
     def _later(self, head: bytes, unit: int, code: int, answer: Future[bytes]) -> None:
         slot = _Slot(None)

@@ -6,7 +6,7 @@ from asyncio import Future
 from collections.abc import Mapping
 from typing import Protocol
 
-from fieldgate_core.modbus import DEFAULT_UNIT_ALIASES
+from fieldgate_core.modbus import DEFAULT_UNIT_ALIASES, Table
 from fieldgate_server.functions import Function, Request
 from fieldgate_server.tables import BitTable, RegisterTable
 
@@ -30,7 +30,7 @@ class Unit(Protocol):
 class MemoryUnit:
     """A unit whose four tables live in memory."""
 
-    __slots__ = ("coils", "discrete", "holding", "input")
+    __slots__ = ("_tables", "coils", "discrete", "holding", "input")
 
     def __init__(
         self,
@@ -43,13 +43,19 @@ class MemoryUnit:
         self.discrete = discrete
         self.holding = holding
         self.input = input
+        self._tables: dict[Table, BitTable | RegisterTable] = {
+            Table.COILS: coils,
+            Table.DISCRETE: discrete,
+            Table.HOLDING: holding,
+            Table.INPUT: input,
+        }
 
     def has(self, function: Function, request: Request) -> bool:
         """Tell whether every cell that the request reads or writes exists."""
         read_start, read_count, write_start, write_count, _ = request
-        if read_count and function.reads and read_start + read_count > self._table(function.reads).size:
+        if function.reads is not None and read_start + read_count > self._tables[function.reads].size:
             return False
-        return not (write_count and function.writes and write_start + write_count > self._table(function.writes).size)
+        return function.writes is None or write_start + write_count <= self._tables[function.writes].size
 
     def written(self, function: Function, request: Request) -> bytes:
         """Give the values that the written cells would hold; the cells exist."""
@@ -57,17 +63,13 @@ class MemoryUnit:
 
     def held(self, function: Function, request: Request) -> bytes | None:
         """Give the values that the cells to be written hold now."""
-        if not function.writes:
+        if function.writes is None:
             return None
-        return self._table(function.writes).read(request.write_start, request.write_count)
+        return self._tables[function.writes].read(request.write_start, request.write_count)
 
     def perform(self, function: Function, request: Request, pdu: bytes) -> bytes:
         """Carry out a request whose cells all exist."""
         return function.run(self, request, pdu)
-
-    def _table(self, name: str) -> BitTable | RegisterTable:
-        table: BitTable | RegisterTable = getattr(self, name)
-        return table
 
 
 class Units:
