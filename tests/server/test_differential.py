@@ -117,6 +117,7 @@ def ours(unit: MemoryUnit, pdu: bytes) -> bytes:
     return function.run(unit, request, pdu) if unit.has(function, request) else exception_pdu(pdu[0], 2)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.asyncio(loop_factories=["asyncio"])
 @pytest.mark.parametrize("code", sorted(FUNCTIONS))
