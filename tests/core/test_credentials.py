@@ -2,6 +2,7 @@
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat import asn1
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,11 +22,10 @@ def test_a_role_comes_back_as_it_was_given_r22(role: str) -> None:
     assert decode_role([encode_role(role)]).role == role
 
 
+@pytest.mark.skipif(not hasattr(asn1, "decode_der"), reason="this cryptography is older than the oracle")
 @given(roles)
 def test_our_encoding_is_what_cryptography_decodes_r22(role: str) -> None:
     # its strict decoder refuses other tags and trailing bytes, so it is an oracle independent of ours
-    from cryptography.hazmat import asn1
-
     assert asn1.decode_der(str, encode_role(role)) == role
 
 
