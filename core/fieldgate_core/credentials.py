@@ -83,7 +83,7 @@ class TlsCredentials:
 
 @dataclass(frozen=True, slots=True)
 class SshCertificateCredentials:
-    """An OpenSSH user certificate whose key has signed; `ca`, `fingerprint` as SHA256:..., `valid_until` as for TLS."""
+    """An OpenSSH user certificate whose key has signed; `ca`, `fingerprint` as SHA256:...; None: valid for ever."""
 
     peer: str
     login: str
@@ -92,7 +92,7 @@ class SshCertificateCredentials:
     key_id: str
     principals: tuple[str, ...]
     fingerprint: str
-    valid_until: float
+    valid_until: float | None
 
 
 @dataclass(frozen=True, slots=True)

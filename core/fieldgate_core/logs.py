@@ -12,11 +12,11 @@ def printable(text: str, limit: int = 200) -> str:
     return cut.encode("unicode_escape").decode().replace('"', '\\"')
 
 
-def set_up(*, verbose: bool = False) -> None:
+def set_up() -> None:
     """Send log lines of fieldgate to stderr, one a line, with wall time; of libraries only warnings."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
-    logging.getLogger("fieldgate").setLevel(logging.DEBUG if verbose else logging.INFO)
+    logging.getLogger("fieldgate").setLevel(logging.INFO)

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator
+from typing import Any
 
 from fieldgate_core.credentials import Credentials, LoopbackCredentials
 from fieldgate_core.errors import ConfigError
@@ -87,11 +88,10 @@ class App:
         return doors
 
     async def _shutdown(self, shell: Shell) -> None:
-        sessions = list(shell.active_connections.values())
+        sessions: list[Any] = list(shell.active_connections.values())
         await shell.shutdown()  # type: ignore[no-untyped-call]
-        if sessions:
-            # a turn of the loop, so that sessions say goodbye to the trail before it closes
-            await asyncio.sleep(0)
+        # sessions say goodbye to the trail before it closes
+        await asyncio.gather(*(session.wait_closed() for session in sessions))
 
     def _known(self, proof: SshProof) -> bool:
         return known_to_ssh(proof, self._policy)

@@ -9,36 +9,54 @@ import signal
 import sys
 from pathlib import Path
 
+_SERVER = """\
+Serves Modbus on localhost, behind an SSH and a TLS door. Every request is judged
+by one policy, whatever door it came through, and leaves its line in the trail.
+"""
+
 _RUN = """\
-Serve Modbus on loopback, and behind the doors that the settings open.
+Serves until SIGTERM or Ctrl-C. Prints `listening: DOOR ADDRESS:PORT` for each
+listener, then `ready`; its log goes to stderr.
 
-Without --config this is a quick start: four tables of 100 on 127.0.0.1:5020, and
-only you may use them. For a network, write a settings file with its two doors:
+Without --config this is a quick start: one unit, four tables of 100 zeros, on
+127.0.0.1:5020, for the user who starts it and nobody else. For a network, write
+a settings file that opens the doors:
 
-  policy = "policy.toml"       who may do what; see docs/policy.md
-  audit = "audit.log"          the trail; without it its lines go to stderr
+  policy = "policy.toml"       who may do what (docs/policy.md)
+  audit = "audit.log"          the trail; without it its lines go to the log
   [listen]                     plain Modbus, loopback only
   port = 5020
-  [tls]                        Modbus/TCP Security
+  [tls]                        Modbus/TCP Security, port 802
   identity = "pki/issued/server/box-1/current"
-  [ssh]                        what `ssh -L` and modbus+ssh:// reach
+  [ssh]                        what `ssh -L` and modbus+ssh:// reach, port 2222
   identity = "pki/issued/server/box-1/current"
   [[unit]]
   id = 1
   holding = { size = 1000, initial = 17 }
+
+docs/settings.md lists every key. The file is checked whole before a socket
+opens; what is wrong is one line on stderr, and exit code 2.
+"""
+
+_RUN_EXAMPLES = """\
+examples:
+  fieldgate server run
+  fieldgate server run --port 5021
+  fieldgate server run --config /etc/fieldgate/server.toml
 """
 
 
 def main(args: list[str]) -> int:
     """Run `fieldgate server`; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="fieldgate server", description="Serve Modbus on localhost, behind an SSH and a TLS door."
+        prog="fieldgate server", description=_SERVER, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     run = commands.add_parser(
         "run",
         help="serve until SIGTERM or Ctrl-C",
         description=_RUN,
+        epilog=_RUN_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     run.add_argument("--config", type=Path, metavar="FILE", help="the settings file (TOML)")
@@ -47,9 +65,9 @@ def main(args: list[str]) -> int:
     run.add_argument(
         "--owner-rights",
         action="store_true",
-        help="without a policy, let root itself use the loopback port (other users need not ask)",
+        help="without a policy: yes, the user who starts this may do everything on loopback; "
+        "asked for from root and from services, implied for any other user",
     )
-    run.add_argument("--verbose", action="store_true", help="log more")
     options = parser.parse_args(args)
     return _run(options)
 
@@ -59,7 +77,7 @@ def _run(options: argparse.Namespace) -> int:
     from fieldgate_core.errors import ConfigError
     from fieldgate_server.settings import Settings
 
-    logs.set_up(verbose=options.verbose)
+    logs.set_up()
     wanted = settings.load(options.config, Settings) if options.config else Settings()
     given = {name: value for name in ("host", "port") if (value := getattr(options, name)) is not None}
     try:

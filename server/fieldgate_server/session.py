@@ -22,7 +22,7 @@ TURN = 64
 SLOTS = 64
 """Replies that may wait for their turn in a connection's order; beyond it reading pauses."""
 LINGER = 2.0
-"""Seconds that a closing session goes on discarding input, so that a reset cannot overtake its last replies."""
+"""Seconds that a closing session waits for its peer: discarding input, so that no reset overtakes its last replies."""
 
 Admit = Callable[[asyncio.BaseTransport], Guard | None]
 """Concludes who the peer is, once, before a byte is read; None closes the connection."""
@@ -61,6 +61,7 @@ class Session(asyncio.Protocol):
         self._reading = True
         self._ending = False
         self._peer_ended = False
+        self._gone = asyncio.Event()
         self.listener: Register | None = None
         self.unique_id = str(id(self))
 
@@ -114,6 +115,7 @@ class Session(asyncio.Protocol):
             if handle is not None:
                 handle.cancel()
         self._slots.clear()
+        self._gone.set()
         if self.listener is not None:
             self.listener.active_connections.pop(self.unique_id, None)
             self.listener = None
@@ -128,10 +130,15 @@ class Session(asyncio.Protocol):
         """Nothing to do: `connection_lost` follows."""
 
     def close(self) -> None:
-        """Close after what was already answered has been sent."""
+        """Close after what was already answered has been sent; a peer that does not take it is cut off."""
         if self._transport is not None:
             self._ending = True
+            self._cut_off_later()
             self._transport.close()
+
+    async def wait_closed(self) -> None:
+        """Wait for the end of a session that is closing; at most LINGER seconds, then it is cut off."""
+        await self._gone.wait()
 
     # inside
 
@@ -220,16 +227,18 @@ class Session(asyncio.Protocol):
 
     def _linger(self) -> None:
         """End our side and discard what still comes: closing at once would reset, and lose the last replies."""
-        transport = self._transport
-        if transport is None:
+        if self._transport is None:
             return
+        self._cut_off_later()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    def _cut_off_later(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if transport.can_write_eof():
-            transport.write_eof()
-            self._timer = asyncio.get_running_loop().call_later(LINGER, self._abort)
-        else:
-            transport.close()
+        self._timer = asyncio.get_running_loop().call_later(LINGER, self._abort)
 
     def _expire(self) -> None:
         if self._guard is not None:
