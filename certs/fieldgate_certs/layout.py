@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from fieldgate_core import identity_folder as names
+
 
 class File(NamedTuple):
     """A file by its `path` below the PKI's folder or the identity's; `private` files hold a private key."""
@@ -25,15 +27,15 @@ USER_CA_PUB = File("ssh/user-ca.pub")
 HOST_CA = File("ssh/host-ca", private=True)
 HOST_CA_PUB = File("ssh/host-ca.pub")
 
-TLS_KEY = File("tls-key.pem", private=True)
-TLS_CHAIN = File("tls-chain.pem")
-TLS_CLIENT_CA = File("tls-client-ca.pem")
-TLS_SERVER_CA = File("tls-server-ca.pem")
-SSH_HOST_KEY = File("ssh-host-key", private=True)
-SSH_HOST_KEY_PUB = File("ssh-host-key.pub")
-SSH_HOST_KEY_CERT = File("ssh-host-key-cert.pub")
-SSH_USER_CA = File("ssh-user-ca.pub")
-SSH_KEY = File("ssh-key", private=True)
-SSH_KEY_PUB = File("ssh-key.pub")
-SSH_KEY_CERT = File("ssh-key-cert.pub")
-KNOWN_HOSTS = File("known_hosts")
+TLS_KEY = File(names.TLS_KEY, private=True)
+TLS_CHAIN = File(names.TLS_CHAIN)
+TLS_CLIENT_CA = File(names.TLS_CLIENT_CA)
+TLS_SERVER_CA = File(names.TLS_SERVER_CA)
+SSH_HOST_KEY = File(names.SSH_HOST_KEY, private=True)
+SSH_HOST_KEY_PUB = File(f"{names.SSH_HOST_KEY}.pub")
+SSH_HOST_KEY_CERT = File(names.SSH_HOST_CERTIFICATE)
+SSH_USER_CA = File(names.SSH_USER_CA)
+SSH_KEY = File(names.SSH_KEY, private=True)
+SSH_KEY_PUB = File(f"{names.SSH_KEY}.pub")
+SSH_KEY_CERT = File(names.SSH_CERTIFICATE)
+KNOWN_HOSTS = File(names.KNOWN_HOSTS)

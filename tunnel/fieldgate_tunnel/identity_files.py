@@ -1,4 +1,4 @@
-"""The files that prove who we are and whom we trust: their names, and what is checked before they are used."""
+"""The files that prove who we are and whom we trust, and what is checked before they are used."""
 
 from __future__ import annotations
 
@@ -12,16 +12,6 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
 from fieldgate_core.errors import ConfigError
-
-TLS_KEY = "tls-key.pem"
-TLS_CHAIN = "tls-chain.pem"
-TLS_CLIENT_CA = "tls-client-ca.pem"
-TLS_SERVER_CA = "tls-server-ca.pem"
-SSH_HOST_KEY = "ssh-host-key"
-SSH_HOST_CERTIFICATE = "ssh-host-key-cert.pub"
-SSH_KEY = "ssh-key"
-SSH_CERTIFICATE = "ssh-key-cert.pub"
-KNOWN_HOSTS = "known_hosts"
 
 
 def file(folder: Path, name: str) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from fieldgate_core import identity_folder as names
 from fieldgate_core.credentials import ROLE_OID, RoleClaim, TlsCredentials, decode_role
 from fieldgate_core.errors import ConfigError
 from fieldgate_tunnel import identity_files as files
@@ -27,7 +28,7 @@ def server_context(folder: Path) -> ssl.SSLContext:
     Trust anchors are the issuing CAs in tls-client-ca.pem and no other, be they roots or not.
     Raises ConfigError for a missing, group-readable, expired or mismatched file.
     """
-    context = _context(ssl.PROTOCOL_TLS_SERVER, folder, files.file(folder, files.TLS_CLIENT_CA))
+    context = _context(ssl.PROTOCOL_TLS_SERVER, folder, files.file(folder, names.TLS_CLIENT_CA))
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     return context
@@ -38,14 +39,14 @@ def client_context(folder: Path) -> ssl.SSLContext:
 
     Raises ConfigError as `server_context` does.
     """
-    context = _context(ssl.PROTOCOL_TLS_CLIENT, folder, files.file(folder, files.TLS_SERVER_CA))
+    context = _context(ssl.PROTOCOL_TLS_CLIENT, folder, files.file(folder, names.TLS_SERVER_CA))
     context.check_hostname = True
     return context
 
 
 def _context(protocol: int, folder: Path, trust: Path) -> ssl.SSLContext:
-    key = files.private(folder, files.TLS_KEY)
-    chain = files.file(folder, files.TLS_CHAIN)
+    key = files.private(folder, names.TLS_KEY)
+    chain = files.file(folder, names.TLS_CHAIN)
     files.check_dates(chain)
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
