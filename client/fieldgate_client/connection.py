@@ -12,7 +12,7 @@ from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ConnectionException, ModbusIOException
 from pymodbus.pdu import ModbusPDU
 
-from fieldgate_core.errors import DeadlineError, FieldgateError, OutcomeUnknownError, TunnelLostError
+from fieldgate_core.errors import DeadlineError, FieldgateError, OutcomeUnknownError, TunnelLostError, UnreachableError
 from fieldgate_core.modbus import WRITE_FUNCTIONS
 from fieldgate_core.url import SiteUrl, parse
 from fieldgate_tunnel.dialers import explain, open_tunnel
@@ -73,7 +73,11 @@ class SiteClient(AsyncModbusTcpClient):
 
     def _explain(self) -> FieldgateError:
         cause = self._lost.result() if self._lost.done() else None
-        return explain(self.url, cause) if cause is not None else TunnelLostError(str(self.url), "the tunnel is closed")
+        if cause is None:
+            return TunnelLostError(str(self.url), "the tunnel is closed")
+        known = explain(self.url, cause)
+        # what keeps a tunnel from opening, has broken one that stood
+        return TunnelLostError(known.target, known.problem) if isinstance(known, UnreachableError) else known
 
     def _trace_pdu(self, sending: bool, pdu: ModbusPDU) -> ModbusPDU:
         if sending:

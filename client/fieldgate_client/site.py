@@ -1,0 +1,47 @@
+"""A site as a command line names it: its URL, who we are there, and how long we wait."""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fieldgate_core.url import SiteUrl
+
+if TYPE_CHECKING:
+    from fieldgate_client import SiteClient
+
+
+@dataclass(frozen=True)
+class Site:
+    """A site; `identity` is a folder or None, `timeout` the seconds for a reply."""
+
+    url: SiteUrl
+    identity: Path | None
+    timeout: float
+
+    def open(self) -> AbstractAsyncContextManager[SiteClient]:
+        """Open the tunnel. Raises what `connect` raises."""
+        # pymodbus and asyncssh cost ten times what the rest of a command does: --help and a usage error go without
+        from fieldgate_client.connection import connect
+
+        # what pymodbus would log comes back as an error of ours
+        logging.getLogger("pymodbus").addHandler(logging.NullHandler())
+        return connect(self.url, identity=self.identity, reply_deadline=self.timeout)
+
+
+def default_identity() -> Path | None:
+    """Give the identity folder of who names none: FIELDGATE_IDENTITY, else the user's own where there is one."""
+    named = os.environ.get("FIELDGATE_IDENTITY")
+    if named:
+        return Path(named)
+    import platformdirs
+
+    folder = platformdirs.user_config_path("fieldgate") / "identity"
+    try:
+        return folder if folder.is_dir() else None
+    except PermissionError:
+        return None

@@ -1,0 +1,255 @@
+"""`fieldgate client read` and `write` against a real server: mbpoll's lines, its functions, and every exit code."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fieldgate_core.cli import main
+from support.box import Box, fieldgate, running_box
+from support.site import DOORS, Pki
+from support.tools import tool
+
+UNITS = """[[unit]]
+id = 1
+default = true
+coils = { initial = [1, 0, 1, 1, 0, 0, 0, 0, 1] }
+discrete = { initial = [0, 1, 1] }
+holding = { initial = [0, 1, 32767, 32768, 65535] }
+input = { initial = [65535, 230] }
+[[unit]]
+id = 7
+holding = { initial = 77 }
+"""
+
+
+@pytest.fixture
+def varied(site_pki: Pki, tmp_path: Path) -> Iterator[Box]:
+    """A box whose four tables differ, and with a second unit."""
+    with running_box(site_pki, tmp_path, units=UNITS) as running:
+        yield running
+
+
+def mbpoll(box: Box, *args: str) -> str:
+    """Run the real mbpoll on the plain port, to its end; what comes after `--` are values."""
+    letters, values = (args[: args.index("--")], args[args.index("--") + 1 :]) if "--" in args else (args, ())
+    command = [tool("mbpoll"), "-1", "-p", str(box.ports["modbus"]), *letters, "127.0.0.1", *values]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def value_lines(text: str) -> list[str]:
+    return re.findall(r"^\[.*", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "letters",
+    [
+        "-t 0 -c 9",
+        "-t 1 -c 3",
+        "-t 3 -c 2",
+        "-t 4 -c 5",
+        "-c 100",
+        "-r 100",
+        "-0 -c 2",
+        "-0 -r 0 -c 2",
+        "-a 7 -r 3",
+        "-a 0",
+        "-a 255 -t 0 -r 3",
+    ],
+)
+def test_read_prints_what_mbpoll_prints(varied: Box, letters: str) -> None:
+    theirs = value_lines(mbpoll(varied, *letters.split()))
+    ours = fieldgate("client", "read", varied.url("modbus"), *letters.split())
+    assert theirs
+    assert (ours.stdout.splitlines(), ours.stderr, ours.returncode) == (theirs, "", 0)
+
+
+@pytest.mark.parametrize("letters", ["-t 0 -r 5 -- 1", "-t 0 -r 5 -- 1 0 1", "-r 5 -- 9", "-a 7 -0 -r 5 -- 9 8 65535"])
+def test_write_uses_the_functions_of_mbpoll(varied: Box, letters: str) -> None:
+    def written() -> list[str]:
+        lines = [line for line in varied.audit_lines() if "outcome=intent" in line]
+        return [" ".join(re.findall(r"(?:new|unit|function|range)=(?:\"[^\"]*\"|\S+)", line)) for line in lines]
+
+    mbpoll(varied, *letters.split())
+    theirs = written()
+    ours = fieldgate("client", "write", varied.url("modbus"), *letters.split())
+    assert len(theirs) == 1
+    assert written() == theirs * 2
+    assert (ours.stdout, ours.returncode) == ("", 0)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_what_is_written_is_read_through_every_door(box: Box, door: str) -> None:
+    assert fieldgate("client", "write", *box.where(door), "-r", "11", "0x10", "65535").returncode == 0
+    assert fieldgate("client", "write", *box.where(door), "-t", "0", "-r", "12", "0").returncode == 0
+    registers = fieldgate("client", "read", *box.where(door), "-r", "10", "-c", "4")
+    assert registers.stdout == "[10]: \t17\n[11]: \t16\n[12]: \t65535 (-1)\n[13]: \t17\n"
+    coils = fieldgate("client", "read", *box.where(door), "-t", "0", "-r", "11", "-c", "3")
+    assert coils.stdout == "[11]: \t1\n[12]: \t0\n[13]: \t1\n"
+
+
+@pytest.mark.parametrize("door", ["tls", "ssh"])
+def test_a_refused_write_ends_with_1_and_a_hint(box: Box, door: str) -> None:
+    assert fieldgate("client", "read", *box.where(door, "viewer")).stdout == "[1]: \t17\n"
+    refused = fieldgate("client", "write", *box.where(door, "viewer"), "5")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == (
+        "fieldgate: error: function 6 answered with exception 01 (illegal function)\n"
+        "fieldgate: hint: the server does not serve this function, or your role may not do this here\n"
+    )
+    assert fieldgate("client", "read", *box.where(door)).stdout == "[1]: \t17\n"
+
+
+@pytest.mark.parametrize(
+    ("letters", "code", "hint"),
+    [("-r 101", "02", "references count from 1"), ("-a 9", "0A", "no such unit")],
+)
+def test_an_exception_tells_what_it_usually_means(box: Box, letters: str, code: str, hint: str) -> None:
+    ended = fieldgate("client", "read", box.url("modbus"), *letters.split())
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert f"exception {code}" in ended.stderr
+    assert hint in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("verb", "rest", "says"),
+    [
+        ("read", "-c 126", "one request reads 1 to 125 holding registers"),
+        ("read", "-c 0", "one request reads 1 to 125 holding registers"),
+        ("read", "-t 0 -c 2001", "one request reads 1 to 2000 coils"),
+        ("read", "-r 0", "a reference is 1 to 65536"),
+        ("read", "-r 65537", "a reference is 1 to 65536"),
+        ("read", "-0 -r 65536", "a reference is 0 to 65535"),
+        ("read", "-r 65536 -c 2", "go past 65536"),
+        ("read", "-a 256", "a unit identifier is 0 to 255"),
+        ("read", "-a x", "invalid int value"),
+        ("read", "-t 2", "invalid choice"),
+        ("read", "-o 0", "is not 0.01 to 3600 seconds"),
+        ("read", "-o nan", "is not 0.01 to 3600 seconds"),
+        ("read", "-o soon", "is not 0.01 to 3600 seconds"),
+        ("read", "7", "unrecognized arguments: 7"),
+        ("write", "", "the following arguments are required: VALUE"),
+        ("write", "1.5", "is not a whole number"),
+        ("write", "65536", "values of holding registers are 0 to 65535"),
+        ("write", "-- -1", "values of holding registers are 0 to 65535"),
+        ("write", "-t 0 2", "values of coils are 0 to 1"),
+        ("write", "-t 3 1", "input registers are read only"),
+        ("write", "-t 1 1", "discrete inputs are read only"),
+        ("write", "-r 65536 1 2", "go past 65536"),
+        ("write", " ".join(["1"] * 124), "one request writes 1 to 123 holding registers"),
+        ("write", "-t 0 " + " ".join(["1"] * 1969), "one request writes 1 to 1968 coils"),
+        ("demo", "-r 65535", "go past 65536"),
+    ],
+)
+def test_bad_usage_ends_with_2_and_sends_nothing(
+    verb: str, rest: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        url = f"modbus://127.0.0.1:{listener.getsockname()[1]}"
+        try:
+            code: object = main(["client", verb, url, *rest.split()])
+        except SystemExit as ended:
+            code = ended.code
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert says in err
+
+
+@pytest.mark.parametrize("url", ["box-1", "modbus://192.0.2.1", "modbus+tls://ana@box-1", "http://box-1"])
+def test_a_bad_url_ends_with_2(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["client", "read", url]) == 2
+    assert "fieldgate: hint: " in capsys.readouterr().err
+
+
+def mixed(folder: Path, who: Path, trusts: Path) -> Path:
+    """Make an identity folder that is one client's, but trusts what another one does."""
+    shutil.copytree(who, folder)
+    for name in ("known_hosts", "tls-server-ca.pem"):
+        shutil.copy(trusts / name, folder / name)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("door", "says"),
+    [("tls", "the server does not accept our certificate"), ("ssh", "the server does not accept our key")],
+)
+def test_a_certificate_of_another_ca_ends_with_3(
+    box: Box, other_pki: Pki, tmp_path: Path, door: str, says: str
+) -> None:
+    stranger = mixed(tmp_path / "stranger", other_pki.client("operator"), box.identity("operator"))
+    ended = fieldgate("client", "read", box.url(door), "--identity", str(stranger))
+    assert (ended.returncode, ended.stdout) == (3, "")
+    assert says in ended.stderr
+    assert not [line for line in box.audit_lines() if "event=session" in line]
+
+
+@pytest.mark.parametrize(
+    ("door", "says"),
+    [("tls", "the server's certificate is not accepted"), ("ssh", "the server's host key is not accepted")],
+)
+def test_a_server_of_another_ca_ends_with_3(box: Box, other_pki: Pki, tmp_path: Path, door: str, says: str) -> None:
+    misled = mixed(tmp_path / "misled", box.identity("operator"), other_pki.client("operator"))
+    ended = fieldgate("client", "read", box.url(door), "--identity", str(misled))
+    assert (ended.returncode, ended.stdout) == (3, "")
+    assert says in ended.stderr
+    assert not [line for line in box.audit_lines() if "event=session" in line]
+
+
+def test_a_tls_door_without_an_identity_ends_with_3_and_says_which_option(box: Box) -> None:
+    ended = fieldgate("client", "read", box.url("tls"))
+    assert ended.returncode == 3
+    assert "--identity DIR" in ended.stderr
+
+
+def test_a_refused_connection_ends_with_3() -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        ended = fieldgate("client", "read", f"modbus://127.0.0.1:{bound.getsockname()[1]}")
+    assert ended.returncode == 3
+    assert "connection refused" in ended.stderr
+
+
+def test_the_identity_comes_from_the_environment_or_the_users_folder(box: Box, tmp_path: Path) -> None:
+    operator, viewer = (str(box.identity(role)) for role in ("operator", "viewer"))
+    (tmp_path / "config/fieldgate").mkdir(parents=True)
+    (tmp_path / "config/fieldgate/identity").symlink_to(operator)
+    home = str(tmp_path / "config")
+
+    def write(*args: str, **environment: str) -> int:
+        return fieldgate("client", "write", box.url("tls"), "5", *args, **environment).returncode
+
+    assert write(XDG_CONFIG_HOME=home) == 0
+    assert write(XDG_CONFIG_HOME=home, FIELDGATE_IDENTITY=viewer) == 1
+    assert write("--identity", operator, FIELDGATE_IDENTITY=viewer) == 0
+
+
+def test_importing_the_command_line_loads_neither_event_loop_nor_libraries() -> None:
+    probe = (
+        "import sys, fieldgate_client.cli, fieldgate_client.demo\n"
+        "print(sorted({'asyncio', 'asyncssh', 'cryptography', 'pymodbus', 'ssl'} & sys.modules.keys()))"
+    )
+    ended = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert ended.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("words", ["client", "client read", "client write", "client demo", "demo"])
+def test_help_fits_the_page_and_has_an_example(
+    words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as ended:
+        main([*words.split(), "--help"])
+    out = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert max(map(len, out.splitlines())) <= 82
+    assert re.search(r"^examples?:\n  fieldgate " + words, out, re.MULTILINE)
