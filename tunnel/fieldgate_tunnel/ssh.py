@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import asyncssh
 
+from fieldgate_core import identity_folder as names
 from fieldgate_core.errors import ConfigError
 from fieldgate_core.logs import printable
 from fieldgate_core.modbus import MODBUS_PORT
@@ -53,8 +54,8 @@ def server_options(folder: Path, *, login_deadline: float) -> asyncssh.SSHServer
 
     Raises ConfigError for a missing or group-readable key, or a certificate that does not fit or has expired.
     """
-    key = files.private(folder, files.SSH_HOST_KEY)
-    certificate = files.file(folder, files.SSH_HOST_CERTIFICATE)
+    key = files.private(folder, names.SSH_HOST_KEY)
+    certificate = files.file(folder, names.SSH_HOST_CERTIFICATE)
     files.check_ssh_certificate(certificate)
     try:
         return asyncssh.SSHServerConnectionOptions(
@@ -84,9 +85,11 @@ class ChannelAdapter(asyncssh.SSHTCPSession[bytes]):
     def __init__(self, protocol: asyncio.BaseProtocol, closed: Callable[[], None]) -> None:
         self._protocol = cast("asyncio.Protocol", protocol)
         self._closed = closed
+        self._channel: asyncssh.SSHTCPChannel[bytes] | None = None
 
     def connection_made(self, chan: asyncssh.SSHTCPChannel[bytes]) -> None:
         """Hand the channel over as a transport."""
+        self._channel = chan
         self._protocol.connection_made(cast("asyncio.Transport", chan))
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
@@ -94,8 +97,12 @@ class ChannelAdapter(asyncssh.SSHTCPSession[bytes]):
         self._protocol.data_received(data)
 
     def eof_received(self) -> bool:
-        """Hand the peer's end up; true keeps the channel open for replies."""
-        return bool(self._protocol.eof_received())
+        """Hand the peer's end up; true keeps the channel open for replies, and false closes it, as in asyncio."""
+        stays = bool(self._protocol.eof_received())
+        # asyncssh by itself would only end our side: a channel that nobody closes keeps its place for ever
+        if not stays and self._channel is not None:
+            self._channel.close()
+        return stays
 
     def pause_writing(self) -> None:
         """Hand back-pressure up."""
@@ -124,30 +131,29 @@ async def connect(url: SiteUrl, folder: Path | None) -> asyncssh.SSHClientConnec
     Without a folder the user's own ways hold: agent, `~/.ssh/config`, default keys and `known_hosts`.
     Raises ConfigError for a bad identity folder, and what asyncssh and sockets raise (`dialers` explains these).
     """
-    options: dict[str, Any] = _algorithms()
+    options: dict[str, Any] = _algorithms() | {"preferred_auth": "publickey", "password": None, "gss_host": None}
+    own_config = Path("~/.ssh/config").expanduser()
+    options["config"] = [str(own_config)] if folder is None and own_config.is_file() else None
     user = url.user
     if folder is not None:
-        key = files.private(folder, files.SSH_KEY)
-        certificate = files.file(folder, files.SSH_CERTIFICATE)
+        key = files.private(folder, names.SSH_KEY)
+        certificate = files.file(folder, names.SSH_CERTIFICATE)
         files.check_ssh_certificate(certificate)
         options |= {
             "client_keys": [(str(key), str(certificate))],
-            "known_hosts": str(files.file(folder, files.KNOWN_HOSTS)),
+            "known_hosts": str(files.file(folder, names.KNOWN_HOSTS)),
             "agent_path": None,
-            "config": None,
         }
         user = user or only_principal(certificate.read_bytes())
     if user is not None:
         options["username"] = user
-    port = url.port if url.port is not None or folder is None else SSH_PORT
-    return await asyncssh.connect(
-        url.host,
-        port if port is not None else (),
-        preferred_auth="publickey",
-        password=None,
-        gss_host=None,
-        **options,
-    )
+    if url.port is None:
+        # a port of `~/.ssh/config` comes before the door's own
+        configured = asyncssh.SSHClientConnectionOptions(host=url.host, **options).config.get("Port")
+        options["port"] = configured or SSH_PORT
+    else:
+        options["port"] = url.port
+    return await asyncssh.connect(url.host, **options)
 
 
 async def open_channel(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import Callable
 
 import asyncssh
@@ -16,6 +18,8 @@ from fieldgate_tunnel.ssh_keys import SshProof, read_proof
 
 CHANNELS = 8
 """Channels that one SSH connection may have open; each is a session of its own."""
+FAULTS = 2
+"""Reasons that the line of a failed login gives: a stock ssh offers its certificate, and the key alone as well."""
 
 Known = Callable[[SshProof], bool]
 """Is this key, or this role for this CA, known? What is not known fails authentication."""
@@ -37,12 +41,11 @@ class Door(asyncssh.SSHServer):
         self._ports = ports
         self._gate = gate
         self._waiting_from: str | None = None
-        self._claimed: SshProof | None = None
         self._proof: SshProof | None = None
         self._channels = 0
         self._connection: asyncssh.SSHServerConnection | None = None
         self._peer = "?"
-        self._fault = ""
+        self._faults: deque[str] = deque(maxlen=FAULTS)
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         """Take a place at the gate, and hook the one method that sees a client's certificate."""
@@ -59,31 +62,36 @@ class Door(asyncssh.SSHServer):
         original = conn.validate_public_key
 
         async def validate(username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
-            fault = self._judge(username, key_data)
-            if fault is None and not await original(username, key_data, msg, signature):
-                fault = "the certificate or its signature is not valid"
-            if fault is not None:
-                self._fault = f"login {printable(username)!r}: {fault}"
+            claimed, fault = self._judge(username, key_data)
+            if claimed is not None and not await original(username, key_data, msg, signature):
+                claimed, fault = None, "not valid: the signature, or the certificate's signature, dates or addresses"
+            if claimed is None:
+                self._faults.appendleft(f"login {printable(username)!r}: {fault}")
                 return False
             # a key that is only asked about (no message) proves nothing; only one that has signed does
             if msg:
-                self._proof = self._claimed
+                self._proof = claimed
             return True
 
         conn.validate_public_key = validate  # type: ignore[method-assign]
 
-    def _judge(self, username: str, key_data: bytes) -> str | None:
-        """Say what is wrong with a key or certificate before its signature is looked at, or None."""
-        self._claimed, fault = read_proof(username, key_data, self._peer)
-        if self._claimed is None:
-            return fault
-        return None if self._known(self._claimed) else f"the policy does not know {_who(self._claimed)} for this login"
+    def _judge(self, username: str, key_data: bytes) -> tuple[SshProof | None, str]:
+        """Judge a key or certificate before its signature is looked at: what it would prove, or None and the fault."""
+        claimed, fault = read_proof(username, key_data, self._peer)
+        if claimed is None:
+            return None, fault
+        if _expired(claimed):
+            return None, "the certificate has expired"
+        if not self._known(claimed):
+            return None, f"the policy does not know {_who(claimed)} for this login"
+        return claimed, ""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give the place at the gate back, if it was still held."""
         if self._waiting_from is not None:
             # one line a connection: a client may well offer several keys before the right one
-            self._refused(self._peer, f"not authenticated: {self._fault or printable(str(exc or 'it only connected'))}")
+            why = "; ".join(self._faults) or printable(str(exc or "it only connected"))
+            self._refused(self._peer, f"not authenticated: {why}")
             self._leave_gate()
 
     def _leave_gate(self) -> None:
@@ -98,6 +106,9 @@ class Door(asyncssh.SSHServer):
     def auth_completed(self) -> None:
         """Give the place at the gate back."""
         self._leave_gate()
+        # asyncssh refuses each forward by itself then, and asks nobody
+        if self._connection is not None and not self._connection.check_certificate_permission("port-forwarding"):
+            self._refused(self._peer, "every forward: the certificate does not permit port forwarding")
 
     def public_key_auth_supported(self) -> bool:
         """Public keys and certificates are the one way in."""
@@ -121,6 +132,9 @@ class Door(asyncssh.SSHServer):
             raise asyncssh.ChannelOpenError(
                 asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, f"only localhost:{min(self._ports)} is served here"
             )
+        if _expired(proof):
+            self._refused(self._peer, "a channel after the certificate has expired")
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "the certificate has expired")
         if self._channels >= CHANNELS:
             self._refused(self._peer, f"more than {CHANNELS} channels")
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, f"at most {CHANNELS} channels")
@@ -160,6 +174,12 @@ class Door(asyncssh.SSHServer):
         """Refuse layer-2 tunnels."""
         self._refused(self._peer, "a tap device")
         return False
+
+
+def _expired(proof: SshProof) -> bool:
+    if not isinstance(proof, SshCertificateCredentials) or proof.valid_until is None:
+        return False
+    return proof.valid_until <= time.time()
 
 
 def _who(proof: SshProof) -> str:

@@ -52,6 +52,9 @@ def read_proof(login: str, blob: bytes, peer: str) -> tuple[SshProof | None, str
     unknown = found.critical_options.keys() - _CRITICAL_OPTIONS
     if unknown:
         return None, f"the certificate has critical options that are not known here: {sorted(unknown)}"
+    if found.critical_options.get(b"source-address") == b"":
+        # asyncssh would take it for no limit at all, OpenSSH refuses it
+        return None, "the certificate's source-address names no address"
     return SshCertificateCredentials(
         peer=peer,
         login=login,
@@ -60,7 +63,7 @@ def read_proof(login: str, blob: bytes, peer: str) -> tuple[SshProof | None, str
         key_id=found.key_id.decode(errors="replace"),
         principals=principals,
         fingerprint=fingerprint(found.public_key()),
-        valid_until=float("inf") if found.valid_before == _FOREVER else float(found.valid_before),
+        valid_until=None if found.valid_before == _FOREVER else float(found.valid_before),
     ), ""
 
 
