@@ -6,6 +6,7 @@ import getpass
 import os
 import shutil
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from support.box import Box, fieldgate
+
+from support.box import FIELDGATE, Box, clean_environment, fieldgate
 from support.mint import Tls, issuing_ca
 from support.site import TABLES_OF_THE_VECTORS, Pki, write_files
 
@@ -138,8 +140,6 @@ def test_the_same_folder_unspoiled_starts(box: Box) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root is asked for --owner-rights")
 def test_root_has_to_ask_for_a_quick_start(tmp_path: Path) -> None:
-    from support.box import FIELDGATE, clean_environment, subprocess
-
     for words, code in ((["--owner-rights"], 0), ([], 1)):
         command = [*FIELDGATE, "server", "run", "--port", "0", *words]
         with subprocess.Popen(

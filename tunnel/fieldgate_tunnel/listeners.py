@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Callable
 from functools import partial
@@ -22,6 +23,10 @@ NewSession = Callable[[Credentials], asyncio.Protocol]
 """Gives the session for a peer that a door has authenticated."""
 Refused = Callable[[str, str, str], None]
 """Told the door, the peer and what was refused to it."""
+
+
+CLOSE_DEADLINE = 2.0
+"""Seconds that open connections have to end when a door closes."""
 
 
 class Listener(Protocol):
@@ -49,6 +54,7 @@ class TlsListener:
         self._gate = Gate(limits)
         self._buffer = bytearray(RECEIVE_BUFFER)
         self._server: asyncio.Server | None = None
+        self._shaking_hands: set[TlsStream] = set()
 
     async def start(self, host: str, port: int) -> None:
         """Listen. Raises OSError."""
@@ -57,9 +63,11 @@ class TlsListener:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
-        """Take no more connections."""
+        """Take no more connections, and end the handshakes under way."""
         if self._server is not None:
             self._server.close()
+        for stream in list(self._shaking_hands):
+            stream.abort()
 
     def admit(self, transport: asyncio.Transport) -> TlsStream | None:
         """Begin a handshake on a new connection, or None where there are too many under way."""
@@ -79,12 +87,15 @@ class TlsListener:
 
         def settled(failure: Exception | None) -> None:
             self._gate.leave(address)
+            self._shaking_hands.discard(stream)
             if failure is not None:
                 self._refused("tls", peer, f"handshake failed: {printable(_reason(failure))}")
 
-        return TlsStream(
+        stream = TlsStream(
             self._context, connected, settled, buffer=self._buffer, deadline=self._limits.handshake_deadline
         )
+        self._shaking_hands.add(stream)
+        return stream
 
 
 class _TlsAdmission(asyncio.Protocol):
@@ -124,6 +135,7 @@ class SshListener:
         self._refused = refused
         self._gate = Gate(limits)
         self._modbus_ports = modbus_ports
+        self._connections: set[asyncssh.SSHServerConnection] = set()
         self._acceptor: asyncssh.SSHAcceptor | None = None
 
     async def start(self, host: str, port: int) -> None:
@@ -135,9 +147,16 @@ class SshListener:
         """Take no more connections, and end those that are open."""
         if self._acceptor is not None:
             self._acceptor.close()
+        leaving = list(self._connections)
+        for connection in leaving:
+            connection.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_DEADLINE):
+                await asyncio.gather(*(connection.wait_closed() for connection in leaving))
 
     def _door(self) -> Door:
-        return Door(self._known, self._new_session, partial(self._refused, "ssh"), self._modbus_ports, self._gate)
+        refused = partial(self._refused, "ssh")
+        return Door(self._known, self._new_session, refused, self._modbus_ports, self._gate, self._connections)
 
 
 def _reason(failure: Exception) -> str:

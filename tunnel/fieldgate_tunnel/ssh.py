@@ -125,6 +125,11 @@ def peer_name(address: object) -> str:
     return "?"
 
 
+def _own_config() -> list[str] | None:
+    file = Path("~/.ssh/config").expanduser()
+    return [str(file)] if file.is_file() else None
+
+
 async def connect(url: SiteUrl, folder: Path | None) -> asyncssh.SSHClientConnection:
     """Connect to a site's SSH door, host key verified, with the identity of a folder.
 
@@ -132,8 +137,7 @@ async def connect(url: SiteUrl, folder: Path | None) -> asyncssh.SSHClientConnec
     Raises ConfigError for a bad identity folder, and what asyncssh and sockets raise (`dialers` explains these).
     """
     options: dict[str, Any] = _algorithms() | {"preferred_auth": "publickey", "password": None, "gss_host": None}
-    own_config = Path("~/.ssh/config").expanduser()
-    options["config"] = [str(own_config)] if folder is None and own_config.is_file() else None
+    options["config"] = _own_config() if folder is None else None
     user = url.user
     if folder is not None:
         key = files.private(folder, names.SSH_KEY)

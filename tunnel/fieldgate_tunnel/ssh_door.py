@@ -11,11 +11,14 @@ import asyncssh
 
 from fieldgate_core.credentials import SshCertificateCredentials
 from fieldgate_core.logs import printable
-from fieldgate_core.url import is_loopback
 from fieldgate_tunnel.limits import Gate
 from fieldgate_tunnel.ssh import WINDOW, ChannelAdapter, peer_name
 from fieldgate_tunnel.ssh_keys import SshProof, read_proof
 
+HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Targets that mean this process."""
+GOODBYE = 1.0
+"""Seconds after a certificate's end in which its sessions end by themselves; then the connection goes."""
 CHANNELS = 8
 """Channels that one SSH connection may have open; each is a session of its own."""
 FAULTS = 2
@@ -31,15 +34,23 @@ Refused = Callable[[str, str], None]
 class Door(asyncssh.SSHServer):
     """Serves one SSH connection: authenticates, and gives the Modbus port's channels to sessions; nothing else."""
 
-    def __init__(
-        self, known: Known, new_session: NewSession, refused: Refused, ports: frozenset[int], gate: Gate
+    def __init__(  # noqa: PLR0913
+        self,
+        known: Known,
+        new_session: NewSession,
+        refused: Refused,
+        ports: frozenset[int],
+        gate: Gate,
+        connections: set[asyncssh.SSHServerConnection],
     ) -> None:
-        """`ports` on localhost mean Modbus; `gate` counts the connections that are not authenticated yet."""
+        """`ports` on localhost mean Modbus; `gate` counts who is not authenticated yet, `connections` holds all."""
         self._known = known
         self._new_session = new_session
         self._refused = refused
         self._ports = ports
         self._gate = gate
+        self._connections = connections
+        self._timer: asyncio.TimerHandle | None = None
         self._waiting_from: str | None = None
         self._proof: SshProof | None = None
         self._channels = 0
@@ -58,6 +69,7 @@ class Door(asyncssh.SSHServer):
             conn.abort()
             return
         self._waiting_from = address
+        self._connections.add(conn)
         # asyncssh shows a server neither certificate nor key; this is the one place where its inside is touched
         original = conn.validate_public_key
 
@@ -87,7 +99,11 @@ class Door(asyncssh.SSHServer):
         return claimed, ""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give the place at the gate back, if it was still held."""
+        """Leave; give the place at the gate back, if it was still held."""
+        if self._connection is not None:
+            self._connections.discard(self._connection)
+        if self._timer is not None:
+            self._timer.cancel()
         if self._waiting_from is not None:
             # one line a connection: a client may well offer several keys before the right one
             why = "; ".join(self._faults) or printable(str(exc or "it only connected"))
@@ -99,13 +115,20 @@ class Door(asyncssh.SSHServer):
             self._gate.leave(self._waiting_from)
             self._waiting_from = None
 
+    def _expire(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
     def begin_auth(self, username: str) -> bool:
         """Everybody authenticates."""
         return True
 
     def auth_completed(self) -> None:
-        """Give the place at the gate back."""
+        """Give the place at the gate back, and see to it that the connection ends with its credential."""
         self._leave_gate()
+        remaining = _remaining(self._proof)
+        if remaining is not None:
+            self._timer = asyncio.get_running_loop().call_later(remaining + GOODBYE, self._expire)
         # asyncssh refuses each forward by itself then, and asks nobody
         if self._connection is not None and not self._connection.check_certificate_permission("port-forwarding"):
             self._refused(self._peer, "every forward: the certificate does not permit port forwarding")
@@ -127,7 +150,7 @@ class Door(asyncssh.SSHServer):
     ) -> tuple[asyncssh.SSHTCPChannel[bytes], asyncssh.SSHTCPSession[bytes]]:
         """Serve the Modbus port inside this process, refuse every other. Raises ChannelOpenError for these."""
         connection, proof = self._connection, self._proof
-        if connection is None or proof is None or not is_loopback(dest_host) or dest_port not in self._ports:
+        if connection is None or proof is None or dest_host not in HOSTS or dest_port not in self._ports:
             self._refused(self._peer, f"a forward to {printable(dest_host)}:{dest_port}")
             raise asyncssh.ChannelOpenError(
                 asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, f"only localhost:{min(self._ports)} is served here"
@@ -176,10 +199,16 @@ class Door(asyncssh.SSHServer):
         return False
 
 
-def _expired(proof: SshProof) -> bool:
+def _remaining(proof: SshProof | None) -> float | None:
+    """Give the seconds that a certificate has left; None for a key and for a certificate without end."""
     if not isinstance(proof, SshCertificateCredentials) or proof.valid_until is None:
-        return False
-    return proof.valid_until <= time.time()
+        return None
+    return proof.valid_until - time.time()
+
+
+def _expired(proof: SshProof) -> bool:
+    remaining = _remaining(proof)
+    return remaining is not None and remaining <= 0
 
 
 def _who(proof: SshProof) -> str:

@@ -1,0 +1,55 @@
+"""SSH without an identity folder: the user's own `~/.ssh` is used, and a URL's port goes before its Port."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fieldgate_client import connect
+from fieldgate_core.errors import NotTrustedError, RejectedError, UnreachableError
+from support.site import Site
+
+
+@pytest.fixture
+def home(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home whose `~/.ssh` holds the operator's key and certificate, and knows the test's host CA."""
+    folder = tmp_path / "home/.ssh"
+    folder.mkdir(parents=True, mode=0o700)
+    identity = site.pki.client("operator")
+    shutil.copy(identity / "ssh-key", folder / "id_ecdsa")
+    shutil.copy(identity / "ssh-key-cert.pub", folder / "id_ecdsa-cert.pub")
+    shutil.copy(identity / "known_hosts", folder / "known_hosts")
+    (folder / "config").write_text(f"Host 127.0.0.1\n  Port {site.app.ports['ssh']}\n")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    return folder
+
+
+async def test_port_key_and_known_hosts_of_the_user_are_used(home: Path) -> None:
+    async with connect("modbus+ssh://operator@127.0.0.1") as client:
+        reply = await client.read_holding_registers(0, count=1, device_id=1)
+        assert reply.registers == [17]
+
+
+async def test_a_port_in_the_url_goes_before_the_configured_one(home: Path, site: Site) -> None:
+    (home / "config").write_text("Host 127.0.0.1\n  Port 1\n")
+    async with connect(f"modbus+ssh://operator@127.0.0.1:{site.app.ports['ssh']}") as client:
+        assert not (await client.read_holding_registers(0, count=1, device_id=1)).isError()
+    with pytest.raises(UnreachableError):
+        async with connect("modbus+ssh://operator@127.0.0.1"):
+            pass
+
+
+async def test_a_host_that_known_hosts_does_not_name_is_not_trusted(home: Path) -> None:
+    (home / "known_hosts").write_text("")
+    with pytest.raises(NotTrustedError):
+        async with connect("modbus+ssh://operator@127.0.0.1"):
+            pass
+
+
+async def test_a_login_that_is_no_principal_is_rejected(home: Path) -> None:
+    with pytest.raises(RejectedError):
+        async with connect("modbus+ssh://viewer@127.0.0.1"):
+            pass
