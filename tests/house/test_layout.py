@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
 from fieldgate_core import cli
 
 ROOT = Path(__file__).parents[2]

@@ -8,6 +8,7 @@ import venv
 from pathlib import Path
 
 import pytest
+
 from support.counts import LONG
 
 ROOT = Path(__file__).parents[2]
