@@ -38,7 +38,7 @@ def test_every_module_says_its_one_job_in_its_first_line(path: Path) -> None:
 
 def commands() -> list[list[str]]:
     """Every command and sub-command, as the help texts themselves list them."""
-    found = [[]]
+    found: list[list[str]] = [[]]
     queue = [[name] for name in cli.COMMANDS]
     while queue:
         words = queue.pop(0)

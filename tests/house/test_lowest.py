@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_suite_passes_with_the_lowest_versions(tmp_path: Path) -> None:
     venv.create(tmp_path / "env", with_pip=True)
     python = tmp_path / "env/bin/python"
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     tools = ["pytest", "pytest-asyncio", "pytest-timeout", "hypothesis", "hatchling"]
     subprocess.run([*pip, "-c", ROOT / "tests/constraints-lowest.txt", *tools, "setuptools"], check=True)
     names = [line.split("==")[0] for line in (ROOT / "tests/constraints-lowest.txt").read_text().splitlines()[1:]]

@@ -24,9 +24,7 @@ DENIED = "Permission denied (publickey)"
 """What a stock ssh says that has no way in; it names the ways that the server offers."""
 NOT_VALID = "not valid: the signature, or the certificate's signature, dates or addresses"
 
-Stream = (
-    tuple[asyncio.StreamReader, asyncio.StreamWriter] | tuple[asyncssh.SSHReader[bytes], asyncssh.SSHWriter[bytes]]
-)
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter] | tuple[asyncssh.SSHReader[bytes], asyncssh.SSHWriter[bytes]]
 
 
 async def ask(stream: Stream, request: bytes, reply: bytes) -> None:

@@ -61,7 +61,7 @@ async def open_tunnel(url: SiteUrl, protocol: asyncio.Protocol, *, identity: Pat
         raise
     except TimeoutError:
         raise DeadlineError(f"opening {url}", deadline, hint=_REACH) from None
-    except (OSError, asyncssh.Error) as error:
+    except (OSError, UnicodeError, asyncssh.Error) as error:
         raise explain(url, error) from error
 
 
@@ -149,8 +149,9 @@ def explain(url: SiteUrl, error: BaseException | None) -> FieldgateError:  # noq
         return RejectedError(target, f"the server refuses the Modbus port: {printable(error.reason)}")
     if isinstance(error, asyncssh.Error):
         return UnreachableError(target, f"SSH failed: {printable(error.reason)}", hint="is this port an SSH door?")
-    if isinstance(error, socket.gaierror):
-        return UnreachableError(target, f"no such host: {error.strerror}", hint="is the name right?")
+    if isinstance(error, socket.gaierror | UnicodeError):
+        why = error.strerror if isinstance(error, OSError) else "this is no name of a host"
+        return UnreachableError(target, f"no such host: {why}", hint="is the name right?")
     if isinstance(error, ConnectionRefusedError):
         return UnreachableError(target, "connection refused", hint="is the server running, and the port right?")
     if isinstance(error, OSError):

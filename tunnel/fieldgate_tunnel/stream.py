@@ -56,6 +56,7 @@ class TlsStream(asyncio.BufferedProtocol, asyncio.Transport):
         self._above: asyncio.Protocol | None = None
         self._paused = False
         self._closing = False
+        self._below_ended = False
         self._peer_ended = False
         self._own_end_closed = False
         self._failure: Exception | None = None
@@ -74,15 +75,18 @@ class TlsStream(asyncio.BufferedProtocol, asyncio.Transport):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what came from the network."""
-        self._incoming.write(memoryview(self._buffer)[:nbytes])
+        self.data_received(memoryview(self._buffer)[:nbytes])
+
+    def data_received(self, data: bytes | memoryview) -> None:
+        """Take what came through a transport that borrows no buffer, such as an SSH channel."""
+        if self._closing or self._peer_ended:
+            return
+        self._incoming.write(data)
         self._advance()
 
     def eof_received(self) -> bool:
         """Take the network's end of input. True keeps the way out open for what is still to be answered."""
-        self._incoming.write_eof()
-        if self._settled is not None:
-            self._fail(ConnectionResetError("the peer closed during the handshake"))
-            return False
+        self._below_ended = True
         self._advance()
         return not self._closing
 
@@ -134,7 +138,7 @@ class TlsStream(asyncio.BufferedProtocol, asyncio.Transport):
     def pause_reading(self) -> None:
         """Stop giving data to the protocol above, and stop taking it from the network."""
         self._paused = True
-        if self._below is not None and not self._below.is_closing():
+        if self._below is not None and not self._closing:
             self._below.pause_reading()
 
     def resume_reading(self) -> None:
@@ -142,7 +146,7 @@ class TlsStream(asyncio.BufferedProtocol, asyncio.Transport):
         if not self._paused:
             return
         self._paused = False
-        if self._below is not None and not self._below.is_closing():
+        if self._below is not None and not self._closing:
             self._below.resume_reading()
             asyncio.get_running_loop().call_soon(self._advance)
 
@@ -160,11 +164,13 @@ class TlsStream(asyncio.BufferedProtocol, asyncio.Transport):
             return
         self._own_end_closed = True
         self._notify_close()
-        if self._below is not None and self._below.can_write_eof():
-            self._below.write_eof()
+        self._end_below()
 
     def close(self) -> None:
-        """Send what is left and close_notify, then close; a peer that does not take it is cut off after a while."""
+        """Send what is left and close_notify, then close; a peer that does not take it is cut off after a while.
+
+        As on TCP, what the peer is still sending makes it a reset: `write_eof` and its end come first to be sure.
+        """
         if self._closing:
             return
         self._closing = True
@@ -213,7 +219,7 @@ class TlsStream(asyncio.BufferedProtocol, asyncio.Transport):
         except ssl.SSLWantReadError:
             self._flush()
             return
-        except (ssl.SSLError, ssl.CertificateError) as error:
+        except ssl.SSLError as error:
             self._fail(error)
             return
         self._flush()
@@ -233,7 +239,10 @@ class TlsStream(asyncio.BufferedProtocol, asyncio.Transport):
         if self._closing:
             return
         if self._settled is not None:
-            self._handshake()
+            if self._below_ended:
+                self._fail(ConnectionResetError("the peer closed during the handshake"))
+            else:
+                self._handshake()
             return
         try:
             self._read()
@@ -243,13 +252,15 @@ class TlsStream(asyncio.BufferedProtocol, asyncio.Transport):
     def _read(self) -> None:
         above = self._above
         while not self._paused and not self._peer_ended and above is not None:
-            if not self._incoming.pending and not self._tls.pending() and not self._incoming.eof:
+            if not self._incoming.pending and not self._tls.pending() and not self._below_ended:
                 break
             try:
                 data = self._tls.read(RECORD)
             except ssl.SSLWantReadError:
-                break
-            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                if not self._below_ended:
+                    break
+                data = b""
+            except ssl.SSLZeroReturnError:
                 data = b""
             except ssl.SSLError as error:
                 self._fail(error)
@@ -273,29 +284,42 @@ class TlsStream(asyncio.BufferedProtocol, asyncio.Transport):
             self._fail(error)
 
     def _flush(self) -> None:
-        if self._outgoing.pending and self._below is not None:
+        if self._outgoing.pending and self._below is not None and not self._below.is_closing():
             self._below.write(self._outgoing.read())
 
     def _notify_close(self) -> None:
-        # it wants the peer's own close_notify, or the stream is broken: ours is written if it can be
+        # unwrap() goes on to look for the peer's close_notify: it breaks the stream if it finds data instead
+        waiting = self._incoming.read()
         with contextlib.suppress(ssl.SSLError):
             self._tls.unwrap()
+        self._incoming.write(waiting)
         self._flush()
 
-    def _close_below(self) -> None:
+    def _close_below(self, *, linger: bool = False) -> None:
+        """Close the transport below; to linger is to end our side and wait until the peer has ended its own."""
         if self._below is None:
             return
         self._cancel_timer()
         self._timer = asyncio.get_running_loop().call_later(CLOSE_DEADLINE, self.abort)
-        self._below.close()
+        if linger:
+            self._end_below()
+        else:
+            self._below.close()
+
+    def _end_below(self) -> None:
+        if self._below is not None and self._below.can_write_eof():
+            self._below.write_eof()
 
     def _fail(self, error: Exception) -> None:
-        """Send the alert that OpenSSL has prepared, then close."""
+        """Send the alert that OpenSSL has prepared, then close; no reset may overtake it to the client.
+
+        A client closes at once, so that a bad server cannot delay the verdict on it.
+        """
         if self._failure is None:
             self._failure = error
         self._closing = True
         self._flush()
-        self._close_below()
+        self._close_below(linger=self._tls.server_side)
 
     def _give_up(self, error: Exception) -> None:
         context = {"message": "a protocol over TLS failed", "exception": error, "transport": self}
