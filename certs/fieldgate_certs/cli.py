@@ -224,8 +224,8 @@ def _client_steps(current: Path, role: str) -> str:
     hosts = _quoted(f"UserKnownHostsFile={known_hosts}")
     return f"""\
   fieldgate client read modbus+tls://HOST --identity {_quoted(current)} -t 4 -r 1
-or with OpenSSH alone, and any Modbus client on localhost:5020:
-  ssh -N -L 5020:localhost:5020 -p 2222 -i {_quoted(current / "ssh-key")} -o {hosts} {_quoted(role + "@HOST")}"""
+or with OpenSSH alone, and any Modbus client on localhost:5021:
+  ssh -N -L 5021:localhost:502 -p 2222 -i {_quoted(current / "ssh-key")} -o {hosts} {_quoted(role + "@HOST")}"""
 
 
 def _dir_option(folder: Path) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from pymodbus.client import AsyncModbusTcpClient
-from pymodbus.exceptions import ConnectionException, ModbusIOException
+from pymodbus.exceptions import ConnectionException, ModbusException, ModbusIOException
 from pymodbus.pdu import ModbusPDU
 
 from fieldgate_core.errors import DeadlineError, FieldgateError, OutcomeUnknownError, TunnelLostError, UnreachableError
@@ -73,6 +74,8 @@ class SiteClient(AsyncModbusTcpClient):
 
     def _explain(self) -> FieldgateError:
         cause = self._lost.result() if self._lost.done() else None
+        if isinstance(cause, FieldgateError):
+            return cause
         if cause is None:
             return TunnelLostError(str(self.url), "the tunnel is closed")
         known = explain(self.url, cause)
@@ -101,10 +104,16 @@ class _Line(asyncio.Protocol):
         self._ctx = client.ctx
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
         self._ctx.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        self._ctx.data_received(data)
+        try:
+            self._ctx.data_received(data)
+        except (ModbusException, ValueError, struct.error, IndexError) as error:
+            # a reply that is none: nothing after it can be trusted either
+            self._client.lost(TunnelLostError(str(self._client.url), f"the reply is malformed: {error}"))
+            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._client.lost(exc)

@@ -26,6 +26,18 @@ _HINTS: dict[int, str] = {
 }
 
 
+# a write that was answered so was refused before anything changed; any other exception leaves it open
+_REFUSALS = frozenset(
+    {
+        ExceptionCode.ILLEGAL_FUNCTION,
+        ExceptionCode.ILLEGAL_DATA_ADDRESS,
+        ExceptionCode.ILLEGAL_DATA_VALUE,
+        ExceptionCode.SERVER_DEVICE_BUSY,
+        ExceptionCode.GATEWAY_PATH_UNAVAILABLE,
+    }
+)
+
+
 async def read(client: SiteClient, cells: Cells) -> list[int]:
     """Read cells with function 1, 2, 3 or 4; bits are 0 or 1.
 
@@ -74,7 +86,11 @@ async def write(client: SiteClient, cells: Cells, values: list[int]) -> None:
         case _:
             reply = await client.write_registers(start, values, device_id=unit)
             echo = reply.count
-    _check(reply)
+    if reply.isError() and reply.function_code == function | 0x80 and reply.exception_code not in _REFUSALS:
+        code = reply.exception_code
+        raise OutcomeUnknownError(function, f"answered with exception {code:02X} ({exception_meaning(code)})")
+    if reply.isError() and reply.function_code == function | 0x80:
+        _check(reply)
     if (reply.function_code, reply.address, echo) != (function, start, values if len(values) == 1 else len(values)):
         raise OutcomeUnknownError(function, "the reply is not this write's")
 

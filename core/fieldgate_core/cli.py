@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 VERSION = "0.1.0"
+EXIT_FAULT = 70
 
 # command -> (module, what it does); help is printed from this table alone, so it stays fast.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -71,6 +72,11 @@ def run(module: str, args: list[str]) -> int:
         # the reader of our output went away (head, less): not an error, but nothing more can be written
         sys.stderr.close()
         return 0
+    except Exception:  # noqa: BLE001 - exit codes 0 to 5 have a meaning, and this has none of them
+        import traceback
+
+        sys.stderr.write(f"fieldgate: this is a fault of fieldgate itself, please report it:\n{traceback.format_exc()}")
+        return EXIT_FAULT
     return code
 
 

@@ -9,7 +9,6 @@ MAX_PDU = 253
 """Largest protocol data unit, function code included (V1.1b3, section 4.1)."""
 MBAP_HEADER = 7
 """Bytes before the PDU in a TCP frame: transaction, protocol, length, unit."""
-MAX_ADU = MBAP_HEADER + MAX_PDU
 MIN_LENGTH_FIELD = 2
 """Unit identifier and a function code: the least that the length field may count."""
 MAX_LENGTH_FIELD = 1 + MAX_PDU
@@ -110,11 +109,6 @@ class AddressRange:
             raise ValueError(f"{count} addresses from {start} do not lie within 0 to 65535")
         self.start = start
         self.count = count
-
-    @classmethod
-    def from_ends(cls, first: int, last: int) -> AddressRange:
-        """Build from first and last address, both included."""
-        return cls(first, last - first + 1)
 
     @property
     def last(self) -> int:

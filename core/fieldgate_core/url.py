@@ -87,4 +87,6 @@ def parse(text: str) -> SiteUrl:
         raise ConfigError(text, "port 0 is no port to connect to")
     if scheme is Scheme.PLAIN and not is_loopback(parts.hostname):
         raise ConfigError(text, "plain Modbus is spoken on loopback only", hint=_two_doors(parts.hostname))
-    return SiteUrl(scheme, parts.hostname, port or _DEFAULT_PORTS[scheme], parts.username or None)
+    # localhost could be looked up as anything; there is one loopback that is meant
+    host = "127.0.0.1" if scheme is Scheme.PLAIN and parts.hostname == "localhost" else parts.hostname
+    return SiteUrl(scheme, host, port or _DEFAULT_PORTS[scheme], parts.username or None)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
-from collections.abc import AsyncIterator
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Any
 
 from fieldgate_core.credentials import Credentials, LoopbackCredentials
@@ -19,9 +23,9 @@ from fieldgate_server.identity import conclude, known_to_ssh
 from fieldgate_server.policy import OwnerPolicy, Policy
 from fieldgate_server.session import Session
 from fieldgate_server.settings import Settings
-from fieldgate_server.shell import Shell, listen_error
+from fieldgate_server.shell import Shell
 from fieldgate_server.units import Units
-from fieldgate_tunnel import ssh, tls
+from fieldgate_tunnel import ssh
 from fieldgate_tunnel.limits import Limits
 from fieldgate_tunnel.listeners import Listener, SshListener, TlsListener
 from fieldgate_tunnel.peer import PeerUsers, is_loopback_peer
@@ -40,7 +44,9 @@ class App:
         self._limits = limits or Limits()
         self._policy = _policy(settings, owner_rights=owner_rights)
         self._units = Units({unit.id: unit.build() for unit in settings.unit}, settings.default_unit)
-        self._tls = tls.server_context(settings.tls.identity) if settings.tls else None
+        self._tls = (
+            TlsListener(settings.tls.identity, self._session, self._refused, self._limits) if settings.tls else None
+        )
         self._ssh = (
             ssh.server_options(settings.ssh.identity, login_deadline=self._limits.handshake_deadline)
             if settings.ssh
@@ -49,6 +55,7 @@ class App:
         self._audit = Audit(settings.audit)
         self._users: PeerUsers | None = None
         self._shell: Shell | None = None
+        self._sessions: Counter[str] = Counter()
         self.ports: dict[str, int] = {}
         """The ports that are listened on, by door: modbus, tls, ssh."""
 
@@ -62,13 +69,12 @@ class App:
             listen = self._settings.listen
             self._shell = shell = Shell(listen.host, listen.port, self._admit_loopback)
             stack.push_async_callback(self._shutdown, shell)
-            await shell.serve_forever(background=True)
+            with _listening(f"listen {listen.host}:{listen.port}"):
+                await shell.serve_forever(background=True)
             self.ports["modbus"] = shell.port
             for name, host, port, listener in self._doors(shell):
-                try:
+                with _listening(f"{name} {host}:{port}"):
                     await listener.start(host, port)
-                except OSError as error:
-                    raise listen_error(f"{name} {host}:{port}", error) from None
                 stack.push_async_callback(listener.close)
                 self.ports[name] = listener.port
             self._line("server", state="started", **{door: str(port) for door, port in self.ports.items()})
@@ -79,7 +85,7 @@ class App:
         doors: list[tuple[str, str, int, Listener]] = []
         if self._tls and self._settings.tls:
             at = self._settings.tls
-            doors.append(("tls", at.host, at.port, TlsListener(self._tls, self._session, self._refused, self._limits)))
+            doors.append(("tls", at.host, at.port, self._tls))
         if self._ssh and self._settings.ssh:
             to = self._settings.ssh
             modbus = frozenset({shell.port, 502})
@@ -112,11 +118,29 @@ class App:
         return self._guard(LoopbackCredentials(peer=peer, uid=self._users.uid(connection)))
 
     def _guard(self, credentials: Credentials) -> Guard | None:
+        """Admit an identity, or say in the trail why not."""
         identity = conclude(credentials, self._policy, users.lookup)
-        if self._shell is not None and len(self._shell.active_connections) > self._settings.max_sessions:
-            self._refused(identity.door, identity.peer, f"more than {self._settings.max_sessions} sessions")
+        most = (
+            self._settings.max_sessions_without_rights if identity.fault else self._settings.max_sessions_per_identity
+        )
+        fault = None
+        if identity.expires is not None and identity.expires <= time.time():
+            # OpenSSL does not look at the dates again when a session is resumed
+            fault = "a credential that has run out"
+        elif self._sessions.total() >= self._settings.max_sessions:
+            fault = f"more than {self._settings.max_sessions} sessions"
+        elif self._sessions[identity.name] >= most:
+            fault = f"more than {most} sessions of {identity.name}"
+        if fault is not None:
+            self._refused(identity.door, identity.peer, fault)
             return None
-        return Guard(identity, self._units, self._audit)
+        self._sessions[identity.name] += 1
+        return Guard(identity, self._units, self._audit, partial(self._left, identity.name))
+
+    def _left(self, name: str) -> None:
+        self._sessions[name] -= 1
+        if not self._sessions[name]:
+            del self._sessions[name]
 
     def _refused(self, door: str, peer: str, what: str) -> None:
         self._line("refused", door=door, peer=peer, what=what)
@@ -146,3 +170,22 @@ def _policy(settings: Settings, *, owner_rights: bool) -> Policy:
         "or start with --owner-rights for a trial as root"
     )
     return OwnerPolicy(None)
+
+
+_LISTEN_HINTS = {
+    errno.EADDRINUSE: "another program holds the port (`ss -ltnp` shows which): stop it or choose another port",
+    errno.EACCES: "ports below 1024 need CAP_NET_BIND_SERVICE: give it to the service, or choose another port",
+    errno.EADDRNOTAVAIL: "this machine has no such address",
+}
+
+
+@contextlib.contextmanager
+def _listening(where: str) -> Iterator[None]:
+    """Say why a port cannot be listened on, and what to do."""
+    try:
+        yield
+    except UnicodeError:
+        raise ConfigError(where, "this is no name of a host") from None
+    except OSError as error:
+        hint = _LISTEN_HINTS.get(error.errno or 0, "")
+        raise ConfigError(where, f"cannot listen: {error.strerror or error}", hint=hint) from None

@@ -17,6 +17,10 @@ from fieldgate_core.logs import printable
 log = logging.getLogger("fieldgate.audit")
 
 
+LONGEST = 2000
+"""Characters of one fact: enough for any name that was authenticated, too few to be a flood."""
+
+
 class AuditError(Exception):
     """The trail cannot be written; the cause is in the log."""
 
@@ -29,6 +33,8 @@ class Audit:
         self._sequence = itertools.count(1)
         self._file = file
         self._descriptor: int | None = None
+        self._torn = b""
+        self._closed = False
         if file is None:
             return
         try:
@@ -41,23 +47,28 @@ class Audit:
 
         Raises AuditError when it cannot be written whole.
         """
+        if self._closed:
+            raise AuditError
         text = f"seq={next(self._sequence)} event={event} {who}{facts_text(facts)}"
         if self._descriptor is None:
             log.info("%s", text)
             return
         now = time.time()
-        data = f"{_wall_second(int(now))}.{int(now * 1000) % 1000:03d}+00:00 {text}\n".encode()
+        # a line that was cut short must not swallow the next one
+        data = self._torn + f"{_wall_second(int(now))}.{int(now * 1000) % 1000:03d}+00:00 {text}\n".encode()
         try:
             written = os.write(self._descriptor, data)
         except OSError as error:
             log.error("the trail %s cannot be written: %s", self._file, error.strerror)
             raise AuditError from error
-        if written != len(data):
+        self._torn = b"" if written == len(data) else b"\n"
+        if self._torn:
             log.error("the trail %s took only %d of %d bytes", self._file, written, len(data))
             raise AuditError
 
     def close(self) -> None:
-        """Close the file; nothing may be written after."""
+        """Close the file; to write after that is an AuditError."""
+        self._closed = True
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -74,7 +85,7 @@ def _shown(value: object) -> str:
     text = str(value)
     if text.isascii() and text.isalnum():
         return text
-    text = printable(text)
+    text = printable(text, LONGEST)
     return text if text and not set(text) & {" ", "=", '"'} else f'"{text}"'
 
 

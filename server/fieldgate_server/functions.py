@@ -60,8 +60,8 @@ class Function(ABC):
     def run(self, tables: Tables, request: Request, pdu: bytes) -> bytes:
         """Carry the request out on tables that hold all its cells, and give the reply PDU."""
 
-    def written(self, tables: Tables, request: Request) -> bytes:
-        """Give the values that the written cells will hold, in wire order; the cells must exist."""
+    def written(self, tables: Tables, request: Request) -> bytes | None:
+        """Give the values that the written cells will hold, in wire order; None if a missing cell decides them."""
         return request.payload
 
 
@@ -134,7 +134,9 @@ class WriteCoils(Function):
         size = (count + 7) >> 3
         if not (1 <= count <= MAX_WRITE_BITS and pdu[5] == size and len(pdu) == 6 + size):
             return None
-        return Request(0, 0, start, count, pdu[6:])
+        # the last byte's unused bits mean nothing, and so stand nowhere
+        last = pdu[-1] & (0xFF >> (-count & 7))
+        return Request(0, 0, start, count, pdu[6:-1] + bytes((last,)))
 
     def run(self, tables: Tables, request: Request, pdu: bytes) -> bytes:
         tables.coils.write(request.write_start, request.write_count, request.payload)
@@ -166,13 +168,18 @@ class MaskWrite(Function):
         address = pdu[1] << 8 | pdu[2]
         return Request(address, 1, address, 1, pdu[3:])
 
-    def written(self, tables: Tables, request: Request) -> bytes:
+    def written(self, tables: Tables, request: Request) -> bytes | None:
+        if request.write_start >= tables.holding.size:
+            return None
+        return self._result(tables, request)
+
+    def _result(self, tables: Tables, request: Request) -> bytes:
         current = int.from_bytes(tables.holding.read(request.write_start, 1), "big")
         and_mask, or_mask = int.from_bytes(request.payload[:2], "big"), int.from_bytes(request.payload[2:], "big")
         return ((current & and_mask) | (or_mask & ~and_mask & 0xFFFF)).to_bytes(2, "big")
 
     def run(self, tables: Tables, request: Request, pdu: bytes) -> bytes:
-        tables.holding.write(request.write_start, 1, self.written(tables, request))
+        tables.holding.write(request.write_start, 1, self._result(tables, request))
         return pdu
 
 

@@ -14,26 +14,29 @@ from __future__ import annotations
 
 import logging
 from asyncio import Future
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from struct import unpack
 
 from fieldgate_core.modbus import AddressRange, ExceptionCode, Table, exception_meaning, exception_pdu
 from fieldgate_server.audit import Audit, AuditError, facts_text
+from fieldgate_server.coverage import Coverage
 from fieldgate_server.functions import Function, Request
 from fieldgate_server.identity import Identity
-from fieldgate_server.policy import UnitRights
 from fieldgate_server.units import Unit, Units
 
 log = logging.getLogger("fieldgate.guard")
 
 
 class Guard:
-    """Answers the requests of one identity. Counts `reads`, `writes` and `refusals`."""
+    """Answers the requests of one identity, and counts them; `leave` is to be called when its session is over."""
 
-    __slots__ = ("_audit", "_units", "_who", "identity", "reads", "refusals", "writes")
+    __slots__ = ("_audit", "_units", "_who", "identity", "leave", "reads", "refusals", "writes")
 
-    def __init__(self, identity: Identity, units: Units, audit: Audit) -> None:
+    def __init__(
+        self, identity: Identity, units: Units, audit: Audit, leave: Callable[[], None] = lambda: None
+    ) -> None:
         self.identity = identity
+        self.leave = leave
         self._units = units
         self._audit = audit
         who = {"identity": identity.name, "role": identity.role, "door": identity.door, "peer": identity.peer}
@@ -65,44 +68,45 @@ class Guard:
             self.reads += 1
             if not unit.has(function, request):
                 return exception_pdu(code, ExceptionCode.ILLEGAL_DATA_ADDRESS)
-            return self._perform(unit, function, request, pdu)
-        return self._write(number, unit, rights, function, request, pdu)
+            reply = self._perform(unit, function, request, pdu)
+            return reply or exception_pdu(code, ExceptionCode.SERVER_DEVICE_FAILURE)
+        return self._write(number, unit, rights.write[function.writes], function, request, pdu)
 
     def _write(  # noqa: PLR0913
-        self, number: int, unit: Unit, rights: UnitRights, function: Function, request: Request, pdu: bytes
+        self, number: int, unit: Unit, coverage: Coverage, function: Function, request: Request, pdu: bytes
     ) -> bytes | Future[bytes]:
-        writes = function.writes or Table.HOLDING
-        there = unit.has(function, request)
-        # limits hold for the register that results; where the cells are not there step 7 answers, not a limit
-        written = unit.written(function, request) if there else None
-        values = _registers(written) if written is not None and not writes.is_bits else None
-        grant = rights.write[writes].allows_values(request.write_start, request.write_count, values)
-        what = _cells(writes, request.write_start, request.write_count)
+        code, table = pdu[0], function.writes or Table.HOLDING
+        # limits hold for the register that results; a masked write of a register that is not there has no result
+        written = unit.written(function, request)
+        values = None if written is None or table.is_bits else _registers(written)
+        grant = coverage.allows_values(request.write_start, request.write_count, values)
+        what = _cells(table, request.write_start, request.write_count)
         if grant is None:
-            return self._refuse(number, pdu[0], ExceptionCode.ILLEGAL_FUNCTION, "no right to write this", what, written)
-        if not there:
-            return exception_pdu(pdu[0], ExceptionCode.ILLEGAL_DATA_ADDRESS)
-        held = unit.held(function, request)
-        facts = {"unit": number, "function": pdu[0], "range": what, "grant": grant}
+            return self._refuse(number, code, ExceptionCode.ILLEGAL_FUNCTION, "no right to write this", what, written)
+        facts: dict[str, object] = {"unit": number, "function": code, "range": what, "grant": grant}
         try:
             self._line("write", outcome="intent", new=_hex(written), **facts)
         except AuditError:
-            return exception_pdu(pdu[0], ExceptionCode.SERVER_DEVICE_FAILURE)
+            return exception_pdu(code, ExceptionCode.SERVER_DEVICE_FAILURE)
         self.writes += 1
-        reply = self._perform(unit, function, request, pdu)
-        facts |= {"old": _hex(held), "new": _hex(written)}
+        if not unit.has(function, request):
+            reply: bytes | Future[bytes] | None = exception_pdu(code, ExceptionCode.ILLEGAL_DATA_ADDRESS)
+        else:
+            facts |= {"old": _hex(unit.held(function, request)), "new": _hex(written)}
+            reply = self._perform(unit, function, request, pdu)
         if isinstance(reply, Future):
             reply.add_done_callback(lambda done: self._outcome(_result(done), facts))
-        else:
-            self._outcome(reply, facts)
-        return reply
+            return reply
+        self._outcome(reply, facts)
+        return reply or exception_pdu(code, ExceptionCode.SERVER_DEVICE_FAILURE)
 
-    def _perform(self, unit: Unit, function: Function, request: Request, pdu: bytes) -> bytes | Future[bytes]:
+    def _perform(self, unit: Unit, function: Function, request: Request, pdu: bytes) -> bytes | Future[bytes] | None:
+        """Execute; None if the unit failed on the way, and nobody knows how far it came."""
         try:
             return unit.perform(function, request, pdu)
         except Exception:
             log.exception("unit failed at function %d", pdu[0])
-            return exception_pdu(pdu[0], ExceptionCode.SERVER_DEVICE_FAILURE)
+            return None
 
     def _outcome(self, reply: bytes | None, facts: dict[str, object]) -> None:
         outcome = "unknown" if reply is None else "refused" if reply[0] & 0x80 else "done"
@@ -134,7 +138,7 @@ class Guard:
         try:
             self._line("session", state=state, **facts)
         except AuditError:
-            log.error("a session is not in the trail: %s %s", self.identity.name, state)
+            log.error("a session is not in the trail: %s state=%s", self._who, state)
 
     def _line(self, event: str, **facts: object) -> None:
         self._audit.line(event, self._who, **facts)

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fieldgate_core import settings
+from fieldgate_core import settings, trusted_file
 from fieldgate_core.credentials import encode_role
 from fieldgate_core.errors import ConfigError
 from fieldgate_core.modbus import ADDRESSES, Table
@@ -18,6 +18,8 @@ from fieldgate_server.functions import FUNCTIONS, Function
 NULL_ROLE = "NULL"
 _FIRST_UNIT, _LAST_UNIT = 1, 254
 _TABLE_WORDS = ", ".join(Table)
+_FINGERPRINT = "SHA256:[A-Za-z0-9+/]{43}"
+"""As `ssh-keygen -l` prints it: the base64 of 32 bytes, without padding."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Policy:
         role = value.role if isinstance(value, KeySettings) else value
         if role not in self._rights or role == NULL_ROLE:
             raise ConfigError(where, f"role {role!r} is not declared", hint=f"declare it as [role.{role}]")
-        if kind == "key" and rest.startswith("SHA256:") and isinstance(value, KeySettings):
+        if kind == "key" and re.fullmatch(_FINGERPRINT, rest) and isinstance(value, KeySettings):
             self._keys[rest] = value
         elif kind == "unix" and rest and isinstance(value, str):
             self._users[rest] = value
@@ -155,6 +157,7 @@ class OwnerPolicy(Policy):
 
 def load(file: Path) -> Policy:
     """Read and compile a policy file. Raises ConfigError that names file and key path."""
+    trusted_file.check(file)
     return parse(settings.read_toml(file), where=str(file))
 
 
@@ -174,11 +177,11 @@ def _compile(name: str, role: RoleSettings, where: str) -> Rights:
         except ValueError as error:
             raise ConfigError(key, str(error)) from None
     for index, issuer in enumerate(role.issuers):
-        if not re.fullmatch(r"x509:.+|ssh-ca:SHA256:.+", issuer):
+        if not re.fullmatch(rf"x509:.+|ssh-ca:{_FINGERPRINT}", issuer):
             raise ConfigError(
                 f"{key}.issuers[{index}]",
                 f"{issuer!r} names no issuer",
-                hint='"x509:CN=..." for a TLS issuing CA, "ssh-ca:SHA256:..." for an SSH user CA',
+                hint='"x509:CN=..." (a TLS issuing CA), "ssh-ca:SHA256:..." (an SSH user CA); `certs init` prints both',
             )
     read: dict[int, dict[Table, list[CellGrant]]] = {}
     write: dict[int, dict[Table, list[CellGrant]]] = {}
@@ -236,7 +239,7 @@ def _units(text: str, key: str) -> list[int]:
         return list(range(_FIRST_UNIT, _LAST_UNIT + 1))
     units: dict[int, None] = {}
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d{1,3})(?:\s*-\s*(\d{1,3}))?\s*", part)
+        match = re.fullmatch(r"\s*([0-9]{1,3})(?:\s*-\s*([0-9]{1,3}))?\s*", part)
         first = int(match[1]) if match else -1
         last = int(match[2]) if match and match[2] else first
         if not _FIRST_UNIT <= first <= last <= _LAST_UNIT:
@@ -253,7 +256,7 @@ def _cells(text: str, key: str) -> list[tuple[Table, int, int]]:
         return [(table, 0, ADDRESSES) for table in Table]
     cells = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*([a-z]+)\s+(?:all|(\d{1,5})(?:\s*-\s*(\d{1,5}))?)\s*", part)
+        match = re.fullmatch(r"\s*([a-z]+)\s+(?:all|([0-9]{1,5})(?:\s*-\s*([0-9]{1,5}))?)\s*", part)
         if not match or match[1] not in list(Table):
             hint = f'"all", or a table ({_TABLE_WORDS}) and addresses from 0: "holding 100-119, coils 7, input all"'
             raise ConfigError(key, f"{part.strip()!r} names no cells", hint=hint)
@@ -268,7 +271,7 @@ def _limits(text: str, key: str) -> tuple[int | None, int | None]:
     """Read "0..500"."""
     if not text.strip():
         return None, None
-    match = re.fullmatch(r"\s*(\d{1,5})\s*\.\.\s*(\d{1,5})\s*", text)
+    match = re.fullmatch(r"\s*([0-9]{1,5})\s*\.\.\s*([0-9]{1,5})\s*", text)
     if not match or not int(match[1]) <= int(match[2]) <= 0xFFFF:
         hint = 'the lowest and the highest value: "0..500", within 0..65535'
         raise ConfigError(key, f"{text!r} is no limit", hint=hint)

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
-from fieldgate_core.logs import printable
 from fieldgate_core.modbus import ExceptionCode, exception_pdu
 from fieldgate_server.framing import Framer, reply
 from fieldgate_server.guard import Guard
@@ -70,7 +69,10 @@ class Session(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask who the peer is; nothing has been read yet."""
         self._transport = cast("asyncio.Transport", transport)
-        self._guard = self._admit(transport)
+        try:
+            self._guard = self._admit(transport)
+        except Exception:
+            log.exception("a connection could not be admitted")
         if self._guard is None:
             self._abort()
             return
@@ -108,7 +110,7 @@ class Session(asyncio.Protocol):
         self._schedule()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Leave the register and say so in the trail."""
+        """Leave the register and say so in the trail; a second call changes nothing."""
         self._ending = True
         self._transport = None
         for handle in (self._turn_due, self._timer):
@@ -121,7 +123,8 @@ class Session(asyncio.Protocol):
             self.listener = None
         if self._guard is not None:
             guard, self._guard = self._guard, None
-            cause = printable(str(exc)) if exc else None
+            cause = str(exc) if exc else None
+            guard.leave()
             guard.session("closed", reads=guard.reads, writes=guard.writes, refusals=guard.refusals, cause=cause)
 
     # pymodbus calls these
@@ -246,5 +249,8 @@ class Session(asyncio.Protocol):
         self.close()
 
     def _abort(self) -> None:
+        self._ending = True
         if self._transport is not None:
             self._transport.abort()
+            # an SSH channel whose peer does not answer never says that it is lost; its session is over all the same
+            asyncio.get_running_loop().call_soon(self.connection_lost, None)

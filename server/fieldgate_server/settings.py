@@ -109,6 +109,8 @@ class Settings:
     audit: Path | None = None
     unit: tuple[UnitSettings, ...] = (UnitSettings(),)
     max_sessions: int = 256
+    max_sessions_per_identity: int = 64
+    max_sessions_without_rights: int = 8
 
     def __post_init__(self) -> None:
         ids = [unit.id for unit in self.unit]
@@ -122,8 +124,8 @@ class Settings:
             raise ValueError(
                 "a TLS or SSH door needs a policy, since without one nobody has rights there; write policy = FILE"
             )
-        if self.max_sessions < 1:
-            raise ValueError("max_sessions is at least 1")
+        if min(self.max_sessions, self.max_sessions_per_identity, self.max_sessions_without_rights) < 1:
+            raise ValueError("max_sessions and its two companions are at least 1")
 
     @property
     def default_unit(self) -> int:

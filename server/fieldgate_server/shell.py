@@ -28,14 +28,10 @@ class Shell(ModbusTcpServer):
         self._admit = admit
 
     async def listen(self) -> bool:
-        """Listen. Raises ConfigError that names the cause; pymodbus's own only logs it."""
-        host, port = self.comm_params.source_address or ("127.0.0.1", 0)
+        """Listen. Raises OSError; pymodbus's own only logs it."""
         self.is_closing = False
         self.is_listener = True
-        try:
-            self.transport = await self.call_create()
-        except OSError as error:
-            raise listen_error(f"listen {host}:{port}", error) from None
+        self.transport = await self.call_create()
         return True
 
     def callback_new_connection(self) -> Session:  # type: ignore[override]
@@ -56,15 +52,3 @@ class Shell(ModbusTcpServer):
         sockets: tuple[socket.socket, ...] = server.sockets
         port: int = sockets[0].getsockname()[1]
         return port
-
-
-def listen_error(where: str, error: OSError) -> ConfigError:
-    """Say why a port cannot be listened on, and what to do."""
-    import errno
-
-    hints = {
-        errno.EADDRINUSE: "another program holds the port (`ss -ltnp` shows which): stop it or choose another port",
-        errno.EACCES: "ports below 1024 need the right to bind them: choose another port, or let systemd hold it",
-        errno.EADDRNOTAVAIL: "this machine has no such address",
-    }
-    return ConfigError(where, f"cannot listen: {error.strerror or error}", hint=hints.get(error.errno or 0, ""))

@@ -12,10 +12,6 @@ class RegisterTable:
         self._data = bytearray(initial)
         self.size = len(initial) // 2
 
-    def has(self, start: int, count: int) -> bool:
-        """Tell whether all `count` registers from `start` exist."""
-        return start + count <= self.size
-
     def read(self, start: int, count: int) -> bytes:
         """Give the `count` registers from `start`, two bytes each."""
         return bytes(self._data[2 * start : 2 * (start + count)])
@@ -33,10 +29,6 @@ class BitTable:
     def __init__(self, size: int, initial: bytes) -> None:
         self._data = bytearray(initial)
         self.size = size
-
-    def has(self, start: int, count: int) -> bool:
-        """Tell whether all `count` bits from `start` exist."""
-        return start + count <= self.size
 
     def read(self, start: int, count: int) -> bytes:
         """Give the `count` bits from `start`, packed; unused bits of the last byte are 0."""

@@ -57,8 +57,8 @@ class MemoryUnit:
             return False
         return function.writes is None or write_start + write_count <= self._tables[function.writes].size
 
-    def written(self, function: Function, request: Request) -> bytes:
-        """Give the values that the written cells would hold; the cells exist."""
+    def written(self, function: Function, request: Request) -> bytes | None:
+        """Give the values that the written cells would hold; None if that takes a cell that is not there."""
         return function.written(self, request)
 
     def held(self, function: Function, request: Request) -> bytes | None:

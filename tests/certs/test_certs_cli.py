@@ -78,7 +78,7 @@ def test_issue_client_prints_both_ways_in(at: Path, capsys: pytest.CaptureFixtur
     effective = subprocess.run([ssh[0], "-G", *ssh[1:]], capture_output=True, text=True, check=True).stdout
     assert f"userknownhostsfile {current}/known_hosts" in effective.replace('"', "")
     assert f"identityfile {current}/ssh-key" in effective
-    assert "localforward 5020 [localhost]:5020" in effective
+    assert "localforward 5021 [localhost]:502" in effective
 
 
 def test_the_current_folder_is_the_default(

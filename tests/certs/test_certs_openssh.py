@@ -171,7 +171,7 @@ async def test_the_ssh_command_that_issue_prints_logs_in(
     printed = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("  ssh "))
     command = shlex.split(printed.replace("-p 2222", "-p PORT").replace("HOST", "localhost"))
     forward = command.index("-L")
-    del command[forward : forward + 2]  # port 5020 may be taken here
+    del command[forward : forward + 2]  # port 5021 may be taken here
     login, complaint = await log_in(tmp_path / "a b/issued/server/box-1" / CURRENT, command)
     assert login == "operator", complaint
 

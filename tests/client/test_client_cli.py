@@ -205,9 +205,9 @@ def test_a_server_of_another_ca_ends_with_3(box: Box, other_pki: Pki, tmp_path: 
     assert not [line for line in box.audit_lines() if "event=session" in line]
 
 
-def test_a_tls_door_without_an_identity_ends_with_3_and_says_which_option(box: Box) -> None:
+def test_a_tls_door_without_an_identity_ends_with_2_and_says_which_option(box: Box) -> None:
     ended = fieldgate("client", "read", box.url("tls"))
-    assert ended.returncode == 3
+    assert ended.returncode == 2
     assert "--identity DIR" in ended.stderr
 
 

@@ -10,7 +10,7 @@ from fieldgate_core.url import Scheme, SiteUrl, is_loopback, parse
     ("text", "expected"),
     [
         ("modbus://127.0.0.1", SiteUrl(Scheme.PLAIN, "127.0.0.1", 5020, None)),
-        ("modbus://localhost:502", SiteUrl(Scheme.PLAIN, "localhost", 502, None)),
+        ("modbus://localhost:502", SiteUrl(Scheme.PLAIN, "127.0.0.1", 502, None)),
         ("modbus://[::1]:5021", SiteUrl(Scheme.PLAIN, "::1", 5021, None)),
         ("modbus+tls://box.example.com", SiteUrl(Scheme.TLS, "box.example.com", 802, None)),
         ("mbaps://box.example.com:1802", SiteUrl(Scheme.TLS, "box.example.com", 1802, None)),

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import pwd
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,12 @@ BATCH = 25
 async def serving(kind: str, pki: Pki, folder: Path) -> AsyncIterator[App]:
     """Run a server in which root may write: by its policy, or as the owner of a quick start."""
     if kind == "policy":
-        async with running_site(pki, folder, user="root", units="") as site:
+        many = "max_sessions = 10000\nmax_sessions_without_rights = 10000\nmax_sessions_per_identity = 10000"
+        async with running_site(pki, folder, user="root", units="", extra=many) as site:
             yield site.app
         return
     settings = Settings(listen=ListenSettings(port=0), unit=(UnitSettings(),), audit=folder / "audit.log")
+    settings = replace(settings, max_sessions=10000, max_sessions_without_rights=10000, max_sessions_per_identity=10000)
     async with App(settings, owner_rights=True).running() as app:
         yield app
 

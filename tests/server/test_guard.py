@@ -70,7 +70,10 @@ def bench(tmp_path: Path) -> Bench:
         (1, "0600050200", "8601", "6 a value past its limit (512 > 500)"),
         (1, "06000501f4", "06000501f4", "8 the limit itself (500) is allowed"),
         (1, "06005fffff", "06005fffff", "8 another grant has no limit there"),
-        (1, "0600691000", "8602", "7 a cell that is not there comes before its limit"),
+        (1, "0600691000", "8601", "6 a value past its limit comes before 7 not there"),
+        (1, "06006901f4", "8602", "7 granted, its value too, and not there"),
+        (1, "16006900000200", "9602", "7 FC22 of a register that is not there has no result to judge"),
+        (1, "1700640001000000010203e8", "9701", "6 FC23 past its limit comes before 7 its read half not there"),
         (1, "16000500000200", "9601", "6 FC22 is judged by what results"),
         (1, "160005ffff0200", "160005ffff0200", "8 FC22 that leaves the register as it is"),
         (1, "1700000001006400010201f4", "9702", "7 FC23 with one half not there"),
@@ -125,19 +128,33 @@ def test_a_trail_that_cannot_be_written_refuses_writes_and_goes_on_reading(tmp_p
     bench = Bench(tmp_path)
     bench.guard._audit = Audit(Path("/dev/full"))
     assert bench.ask(1, "060005002a") == "8604"
+    assert bench.ask(1, "06006901f4") == "8604", "it comes before 7, cells that are not there"
     assert bench.unit.holding.read(5, 1) == b"\0\5"
     assert bench.ask(1, "0300050001") == "03020005"
     assert bench.ask(1, "0300320001") == "8301"
     bench.guard._audit.close()
 
 
-def test_a_unit_that_fails_answers_04_and_the_outcome_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_unit_that_fails_on_the_way_answers_04_and_the_outcome_is_unknown(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> bytes:
         raise OSError("the device is on fire")
 
     monkeypatch.setattr(type(bench.unit), "perform", fail)
     assert bench.ask(1, "060005002a") == "8604"
-    assert "outcome=refused" in bench.trail()[-1]
+    assert "outcome=unknown" in bench.trail()[-1]
+
+
+def test_a_write_of_cells_that_are_not_there_has_its_lines_too(bench: Bench) -> None:
+    assert bench.ask(1, "06006901f4") == "8602"
+    assert ["outcome=intent" in bench.trail()[0], "outcome=refused" in bench.trail()[1]] == [True, True]
+
+
+def test_padding_bits_of_a_coil_write_stand_nowhere(bench: Bench) -> None:
+    assert bench.ask(1, "0f0000000101fe") == "0f00000001"
+    assert bench.unit.coils.read(0, 8) == b"\0"
+    assert "new=00" in bench.trail()[-1]
 
 
 async def test_a_reply_that_comes_later_has_its_outcome_when_it_comes(

@@ -20,7 +20,7 @@ POLICY = parse(
     {
         "role": {
             "operator": {
-                "issuers": ["x509:CN=plant", "ssh-ca:SHA256:ca"],
+                "issuers": ["x509:CN=plant", "ssh-ca:SHA256:caxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"],
                 "grants": [{"units": "1", "read": "all", "write": "all"}],
             },
             "viewer": {"issuers": ["x509:CN=other"], "grants": [{"units": "1", "read": "all"}]},
@@ -30,14 +30,21 @@ POLICY = parse(
             "unix:ann": "operator",
             "group:plant": "viewer",
             "group:night": "operator",
-            "key:SHA256:k": {"name": "hist-1", "role": "viewer"},
+            "key:SHA256:kxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx": {"name": "hist-1", "role": "viewer"},
         },
     },
     where="p",
 )
 TLS = TlsCredentials("1.2.3.4:5", "CN=plant", 0xAB, "op-1", RoleClaim("operator"), 99.0)
 CERTIFICATE = SshCertificateCredentials(
-    "p", "operator", "SHA256:ca", 7, "op-1", ("operator", "viewer"), "SHA256:f", 9.0
+    "p",
+    "operator",
+    "SHA256:caxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+    7,
+    "op-1",
+    ("operator", "viewer"),
+    "SHA256:fxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+    9.0,
 )
 USERS = {
     1: UnixUser("ann", frozenset({"plant"})),
@@ -78,19 +85,22 @@ def test_a_certificate_without_role_is_null_r23() -> None:
 
 def test_an_ssh_certificate_gives_its_principal_as_role() -> None:
     identity = conclude(CERTIFICATE, POLICY, USERS.get)
-    assert (identity.name, identity.role) == ("ssh:SHA256:ca/7/op-1", "operator")
+    assert (identity.name, identity.role) == (
+        "ssh:SHA256:caxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx/7/op-1",
+        "operator",
+    )
     assert known_to_ssh(CERTIFICATE, POLICY)
 
 
 @pytest.mark.parametrize(
     "proven",
     [
-        replace(CERTIFICATE, ca="SHA256:foreign"),
+        replace(CERTIFICATE, ca="SHA256:foreignxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"),
         replace(CERTIFICATE, login="viewer"),
         replace(CERTIFICATE, login="root"),
         replace(CERTIFICATE, principals=()),
-        SshKeyCredentials("p", "viewer", "SHA256:unknown"),
-        SshKeyCredentials("p", "operator", "SHA256:k"),
+        SshKeyCredentials("p", "viewer", "SHA256:unknownxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"),
+        SshKeyCredentials("p", "operator", "SHA256:kxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"),
     ],
 )
 def test_what_the_policy_does_not_know_fails_at_the_ssh_door(
@@ -101,9 +111,9 @@ def test_what_the_policy_does_not_know_fails_at_the_ssh_door(
 
 
 def test_a_mapped_key_has_its_role() -> None:
-    key = SshKeyCredentials("p", "viewer", "SHA256:k")
+    key = SshKeyCredentials("p", "viewer", "SHA256:kxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx")
     assert known_to_ssh(key, POLICY)
-    assert conclude(key, POLICY, USERS.get).name == "key:SHA256:k"
+    assert conclude(key, POLICY, USERS.get).name == "key:SHA256:kxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 
 
 @pytest.mark.parametrize(

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import ssl
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from fieldgate_core.errors import DeadlineError
 from fieldgate_tunnel import stream as stream_module
-from fieldgate_tunnel import tls
 from fieldgate_tunnel.limits import Limits
 from fieldgate_tunnel.listeners import TlsListener
-from fieldgate_tunnel.stream import RECORD, TlsStream
+from fieldgate_tunnel.stream import RECEIVE_BUFFER, RECORD, TlsStream
 from support.site import Pki, make_pki
 from support.streams import (
-    VERSIONS,
     Echo,
     both_sides,
     both_versions,
@@ -135,35 +135,63 @@ async def test_a_client_without_certificate_is_told_by_an_alert(site_pki: Pki, v
         reason = await end.failed()
         assert isinstance(reason, ssl.SSLError)
         assert reason.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE"
+        # what it sent meanwhile was thrown away
+        assert end.stream._incoming.pending <= RECEIVE_BUFFER
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("certificate", [True, False])
-async def test_openssl_s_client_is_served_or_told_why_not(site_pki: Pki, version: str, certificate: bool) -> None:
-    listener = TlsListener(
-        tls.server_context(site_pki.server), lambda _: Echo(), lambda _door, _peer, _what: None, Limits()
-    )
+@contextlib.asynccontextmanager
+async def s_client(
+    pki: Pki, version: str, *options: str, certificate: bool
+) -> AsyncIterator[tuple[asyncio.StreamWriter, asyncio.StreamReader, asyncio.StreamReader]]:
+    """Give the pipes of an `openssl s_client` at a door that echoes."""
+    listener = TlsListener(pki.server, lambda _: Echo(), lambda _door, _peer, _what: None, Limits())
     await listener.start("127.0.0.1", 0)
-    identity = site_pki.client("operator")
-    options = ["-connect", f"127.0.0.1:{listener.port}", "-CAfile", str(identity / "tls-server-ca.pem")]
-    options += ["-partial_chain", "-verify_return_error", "-verify_hostname", "localhost", "-quiet", "-no_ign_eof"]
-    options += ["-tls1_2" if version == "1.2" else "-tls1_3"]
+    identity = pki.client("operator")
+    command = ["-connect", f"127.0.0.1:{listener.port}", "-CAfile", str(identity / "tls-server-ca.pem")]
+    command += ["-partial_chain", "-verify_return_error", "-verify_hostname", "localhost", *options]
+    command += ["-tls1_2" if version == "1.2" else "-tls1_3"]
     if certificate:
         chain = str(identity / "tls-chain.pem")
-        options += ["-cert", chain, "-cert_chain", chain, "-key", str(identity / "tls-key.pem")]
-    async with running("openssl", "s_client", *options) as process:
+        command += ["-cert", chain, "-cert_chain", chain, "-key", str(identity / "tls-key.pem")]
+    async with running("openssl", "s_client", *command) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
-        if certificate:
-            process.stdin.write(b"hello\n")
-            assert await process.stdout.readline() == b"hello\n"
-            process.stdin.write_eof()
-            assert await process.wait() == 0
-        else:
-            assert b"alert" in await process.stderr.read()
-            assert await process.wait() != 0
+        yield process.stdin, process.stdout, process.stderr
+        process.stdin.close()
     await listener.close()
+
+
+@both_versions
+async def test_openssl_s_client_is_served(site_pki: Pki, version: str) -> None:
+    async with s_client(site_pki, version, "-quiet", "-no_ign_eof", certificate=True) as (stdin, stdout, _):
+        stdin.write(b"hello\n")
+        assert await stdout.readline() == b"hello\n"
+        stdin.write_eof()
+        assert await stdout.read() == b""
+
+
+@both_versions
+async def test_openssl_s_client_without_certificate_is_told(site_pki: Pki, version: str) -> None:
+    async with s_client(site_pki, version, "-quiet", certificate=False) as (_, _, stderr):
+        assert b"alert" in await stderr.read()
+
+
+async def test_a_client_may_not_renegotiate_and_is_told_so(site_pki: Pki) -> None:
+    async with s_client(site_pki, "1.2", certificate=True) as (stdin, _, stderr):
+        stdin.write(b"R\n")
+        assert b"no renegotiation" in await stderr.read()
+
+
+async def test_a_client_may_ask_for_new_keys(site_pki: Pki) -> None:
+    async with s_client(site_pki, "1.3", certificate=True) as (stdin, stdout, stderr):
+        stdin.write(b"K\n")
+        while await stderr.readline() != b"KEYUPDATE\n":
+            pass
+        for text in (b"hello\n", b"again\n"):
+            stdin.write(text)
+            # it may stand behind half a line of what s_client tells of the session
+            await stdout.readuntil(text)
 
 
 @both_versions

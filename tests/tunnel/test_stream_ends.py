@@ -92,6 +92,8 @@ async def test_write_eof_loses_nothing_that_has_arrived_already(site_pki: Pki, s
         peer.send(b"one ", b"two ", b"three")
         assert await above.holds(13) == b"one two three"
         assert await peer.record() == b""
+        with pytest.raises(EOFError):
+            await peer.record()
         peer.send(b" four", close=True)
         await above.told("lost")
         assert (above.data, above.lost) == (b"one two three four", None)

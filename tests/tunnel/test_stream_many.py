@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from fieldgate_tunnel import tls
+from fieldgate_tunnel import stream as stream_module
 from fieldgate_tunnel.limits import Limits
 from fieldgate_tunnel.listeners import TlsListener
 from fieldgate_tunnel.stream import TlsStream
@@ -22,13 +22,16 @@ from support.streams import (
     reset,
 )
 
+LIMITS = Limits(handshake_deadline=1e4)
+"""The gate's usual places; and no deadline that would clear away what was left behind."""
+
 
 class Door:
     """A TLS door that echoes, and remembers whom it refused."""
 
     def __init__(self, pki: Pki) -> None:
         self.refusals: list[str] = []
-        self.listener = TlsListener(tls.server_context(pki.server), lambda _: Echo(), self._refused, Limits())
+        self.listener = TlsListener(pki.server, lambda _: Echo(), self._refused, LIMITS)
 
     def _refused(self, _door: str, _peer: str, what: str) -> None:
         self.refusals.append(what)
@@ -73,8 +76,11 @@ def alive() -> int:
     return sum(isinstance(thing, TlsStream) for thing in gc.get_objects())
 
 
-async def test_two_hundred_connections_leave_nothing_behind(site_pki: Pki, door: Door) -> None:
+async def test_two_hundred_connections_leave_nothing_behind(
+    site_pki: Pki, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever became of them: no stream, hence no timer that would hold it, no task, no place at the gate."""
+    monkeypatch.setattr(stream_module, "CLOSE_DEADLINE", 1e4)
     good, bare = peer_context(site_pki, "server"), peer_context(site_pki, "server", certificate=False)
     tasks, before = asyncio.all_tasks(), alive()
     for number in range(200):

@@ -39,7 +39,7 @@ class InSsh(asyncssh.SSHServer):
     def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> tuple[asyncssh.SSHTCPChannel[bytes], asyncssh.SSHTCPSession[bytes]]:
-        return self._connection.create_tcp_channel(encoding=None), ChannelAdapter(self._end.stream, lambda: None)
+        return self._connection.create_tcp_channel(encoding=None), ChannelAdapter(self._end.stream, lambda _: None)
 
 
 @contextlib.asynccontextmanager

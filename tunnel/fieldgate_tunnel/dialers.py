@@ -11,6 +11,7 @@ from pathlib import Path
 import asyncssh
 
 from fieldgate_core.errors import (
+    ConfigError,
     DeadlineError,
     FieldgateError,
     NotTrustedError,
@@ -74,7 +75,7 @@ async def _open_plain(url: SiteUrl, protocol: asyncio.Protocol, identity: Path |
 
 async def _open_tls(url: SiteUrl, protocol: asyncio.Protocol, identity: Path | None) -> Tunnel:
     if identity is None:
-        raise RejectedError(str(url), "a TLS door asks for a certificate, and none was given", hint=_IDENTITY)
+        raise ConfigError("--identity", f"{url} asks for a certificate, and none was given", hint=_IDENTITY)
     context = tls.client_context(identity)
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
@@ -137,7 +138,8 @@ def explain(url: SiteUrl, error: BaseException | None) -> FieldgateError:  # noq
         return NotTrustedError(
             target,
             f"the server's host key is not accepted: {printable(error.reason)}",
-            hint="the known_hosts of the identity folder names the CA that signs host keys; there is no way around it",
+            hint="name who you are with --identity DIR, whose known_hosts says which CA signs host keys; "
+            "if it does, the host's certificate has expired or does not name this host",
         )
     if isinstance(error, asyncssh.PermissionDenied):
         return RejectedError(

@@ -1,4 +1,4 @@
-"""What a door lets happen before a peer is authenticated, and the gate that counts it; pure."""
+"""What a door lets happen, and the gate that counts who is not authenticated yet; pure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """What a door lets happen before a peer is authenticated; deadlines in seconds."""
+    """What a door lets happen; deadlines in seconds. Handshakes are those of peers not authenticated yet."""
 
     handshake_deadline: float = 10.0
     handshakes: int = 64
     handshakes_per_address: int = 16
+    ssh_connections: int = 256
+    ssh_connections_per_key: int = 16
 
 
 class Gate:

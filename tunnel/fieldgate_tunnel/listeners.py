@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Protocol, cast
 
 import asyncssh
 
 from fieldgate_core.credentials import Credentials, TlsCredentials
-from fieldgate_core.logs import printable
 from fieldgate_tunnel import tls
 from fieldgate_tunnel.limits import Gate, Limits
 from fieldgate_tunnel.ssh import peer_name
@@ -46,8 +45,10 @@ class TlsListener:
 
     port = 0
 
-    def __init__(self, context: ssl.SSLContext, new_session: NewSession, refused: Refused, limits: Limits) -> None:
-        self._context = context
+    def __init__(self, folder: Path, new_session: NewSession, refused: Refused, limits: Limits) -> None:
+        """Read and check the identity folder. Raises ConfigError."""
+        self._context = tls.server_context(folder)
+        self._anchors = tls.client_anchors(folder)
         self._new_session = new_session
         self._refused = refused
         self._limits = limits
@@ -80,8 +81,8 @@ class TlsListener:
 
         def connected(stream: TlsStream) -> asyncio.Protocol:
             leaf: bytes | None = stream.get_extra_info("ssl_object").getpeercert(binary_form=True)
-            if leaf is None:
-                raise ssl.SSLError("the handshake gave no client certificate")
+            if leaf is None or not tls.issued_by(leaf, self._anchors):
+                raise ssl.SSLError(1, "none of the named issuing CAs has itself signed the client's certificate")
             proven: TlsCredentials = tls.credentials(leaf, peer)
             return self._new_session(proven)
 
@@ -89,7 +90,7 @@ class TlsListener:
             self._gate.leave(address)
             self._shaking_hands.discard(stream)
             if failure is not None:
-                self._refused("tls", peer, f"handshake failed: {printable(_reason(failure))}")
+                self._refused("tls", peer, f"handshake failed: {_reason(failure)}")
 
         stream = TlsStream(
             self._context, connected, settled, buffer=self._buffer, deadline=self._limits.handshake_deadline
@@ -135,7 +136,8 @@ class SshListener:
         self._refused = refused
         self._gate = Gate(limits)
         self._modbus_ports = modbus_ports
-        self._connections: set[asyncssh.SSHServerConnection] = set()
+        self._limits = limits
+        self._doors: set[Door] = set()
         self._acceptor: asyncssh.SSHAcceptor | None = None
 
     async def start(self, host: str, port: int) -> None:
@@ -147,21 +149,24 @@ class SshListener:
         """Take no more connections, and end those that are open."""
         if self._acceptor is not None:
             self._acceptor.close()
-        leaving = list(self._connections)
-        for connection in leaving:
-            connection.close()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_DEADLINE):
-                await asyncio.gather(*(connection.wait_closed() for connection in leaving))
+        for door in self._doors:
+            door.close()
+        if self._doors:
+            await asyncio.wait(
+                [asyncio.ensure_future(door.gone.wait()) for door in self._doors], timeout=CLOSE_DEADLINE
+            )
+        for door in list(self._doors):
+            door.abort()
 
     def _door(self) -> Door:
         refused = partial(self._refused, "ssh")
-        return Door(self._known, self._new_session, refused, self._modbus_ports, self._gate, self._connections)
+        return Door(self._known, self._new_session, refused, self._modbus_ports, self._gate, self._doors, self._limits)
 
 
 def _reason(failure: Exception) -> str:
     if isinstance(failure, ssl.SSLCertVerificationError):
         return f"the client's certificate is not accepted: {failure.verify_message}"
     if isinstance(failure, ssl.SSLError):
-        return failure.reason or str(failure)
+        # only what OpenSSL itself has raised has a reason
+        return getattr(failure, "reason", None) or failure.strerror or str(failure)
     return str(failure) or type(failure).__name__

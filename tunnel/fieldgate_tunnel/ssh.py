@@ -80,17 +80,21 @@ def server_options(folder: Path, *, login_deadline: float) -> asyncssh.SSHServer
 
 
 class ChannelAdapter(asyncssh.SSHTCPSession[bytes]):
-    """Puts an asyncio protocol on an SSH channel, which is transport-shaped already."""
+    """Puts an asyncio protocol on an SSH channel, which is transport-shaped already; `closed` is told the end."""
 
-    def __init__(self, protocol: asyncio.BaseProtocol, closed: Callable[[], None]) -> None:
+    def __init__(self, protocol: asyncio.BaseProtocol, closed: Callable[[ChannelAdapter], None]) -> None:
         self._protocol = cast("asyncio.Protocol", protocol)
         self._closed = closed
         self._channel: asyncssh.SSHTCPChannel[bytes] | None = None
+        self._channel_full = False
+        self._connection_full = False
+        self._paused = False
 
     def connection_made(self, chan: asyncssh.SSHTCPChannel[bytes]) -> None:
         """Hand the channel over as a transport."""
         self._channel = chan
         self._protocol.connection_made(cast("asyncio.Transport", chan))
+        self._regulate()
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         """Hand data up."""
@@ -105,16 +109,34 @@ class ChannelAdapter(asyncssh.SSHTCPSession[bytes]):
         return stays
 
     def pause_writing(self) -> None:
-        """Hand back-pressure up."""
-        self._protocol.pause_writing()
+        """Take the channel's own back-pressure: its window is used up."""
+        self._channel_full = True
+        self._regulate()
 
     def resume_writing(self) -> None:
-        """Hand the end of back-pressure up."""
-        self._protocol.resume_writing()
+        """Take the end of the channel's own back-pressure."""
+        self._channel_full = False
+        self._regulate()
+
+    def hold(self, full: bool) -> None:
+        """Take the back-pressure of the connection that carries the channel."""
+        self._connection_full = full
+        self._regulate()
+
+    def _regulate(self) -> None:
+        full = self._channel_full or self._connection_full
+        if self._channel is None or full is self._paused:
+            return
+        self._paused = full
+        if full:
+            self._protocol.pause_writing()
+        else:
+            self._protocol.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Hand the end up."""
-        self._closed()
+        self._closed(self)
+        self._channel = None
         self._protocol.connection_lost(exc)
 
 
@@ -157,7 +179,17 @@ async def connect(url: SiteUrl, folder: Path | None) -> asyncssh.SSHClientConnec
         options["port"] = configured or SSH_PORT
     else:
         options["port"] = url.port
-    return await asyncssh.connect(url.host, **options)
+    try:
+        return await asyncssh.connect(url.host, **options)
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, asyncssh.ConfigParseError) as error:
+        where = folder / names.SSH_KEY if folder is not None else Path("~/.ssh")
+        raise ConfigError(str(where), f"cannot be used: {printable(str(error))}") from None
+    except UnicodeError:
+        raise
+    except ValueError as error:
+        # asyncssh says so of a certificate that is another key's
+        where = folder / names.SSH_KEY if folder is not None else Path("~/.ssh")
+        raise ConfigError(str(where), f"cannot be used: {printable(str(error))}") from None
 
 
 async def open_channel(
@@ -165,6 +197,6 @@ async def open_channel(
 ) -> asyncssh.SSHTCPChannel[bytes]:
     """Open a channel to the Modbus port behind an SSH door, as the transport of `protocol`."""
     channel, _ = await connection.create_connection(
-        lambda: ChannelAdapter(protocol, lambda: None), "localhost", MODBUS_PORT
+        lambda: ChannelAdapter(protocol, lambda _: None), "localhost", MODBUS_PORT
     )
     return channel

@@ -6,12 +6,12 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import asyncssh
 
 from fieldgate_core.credentials import SshCertificateCredentials
-from fieldgate_core.logs import printable
-from fieldgate_tunnel.limits import Gate
+from fieldgate_tunnel.limits import Gate, Limits
 from fieldgate_tunnel.ssh import WINDOW, ChannelAdapter, peer_name
 from fieldgate_tunnel.ssh_keys import SshProof, read_proof
 
@@ -41,19 +41,23 @@ class Door(asyncssh.SSHServer):
         refused: Refused,
         ports: frozenset[int],
         gate: Gate,
-        connections: set[asyncssh.SSHServerConnection],
+        doors: set[Door],
+        limits: Limits,
     ) -> None:
-        """`ports` on localhost mean Modbus; `gate` counts who is not authenticated yet, `connections` holds all."""
+        """`ports` on localhost mean Modbus; `gate` counts who is not authenticated yet, `doors` holds all."""
         self._known = known
         self._new_session = new_session
         self._refused = refused
         self._ports = ports
         self._gate = gate
-        self._connections = connections
+        self._doors = doors
+        self._limits = limits
+        self._adapters: set[ChannelAdapter] = set()
+        self._full = False
+        self.gone = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._waiting_from: str | None = None
         self._proof: SshProof | None = None
-        self._channels = 0
         self._connection: asyncssh.SSHServerConnection | None = None
         self._peer = "?"
         self._faults: deque[str] = deque(maxlen=FAULTS)
@@ -69,8 +73,16 @@ class Door(asyncssh.SSHServer):
             conn.abort()
             return
         self._waiting_from = address
-        self._connections.add(conn)
-        # asyncssh shows a server neither certificate nor key; this is the one place where its inside is touched
+        if len(self._doors) >= self._limits.ssh_connections:
+            self._faults.append(f"more than {self._limits.ssh_connections} connections")
+            conn.abort()
+            return
+        self._doors.add(self)
+        # asyncssh has these two do nothing, and a large window takes its channels' own limit away: without them a
+        # peer that does not read makes this process hold all of its replies
+        conn.pause_writing = partial(self._hold, True)  # type: ignore[method-assign]
+        conn.resume_writing = partial(self._hold, False)  # type: ignore[method-assign]
+        # asyncssh shows a server neither certificate nor key
         original = conn.validate_public_key
 
         async def validate(username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
@@ -78,7 +90,7 @@ class Door(asyncssh.SSHServer):
             if claimed is not None and not await original(username, key_data, msg, signature):
                 claimed, fault = None, "not valid: the signature, or the certificate's signature, dates or addresses"
             if claimed is None:
-                self._faults.appendleft(f"login {printable(username)!r}: {fault}")
+                self._faults.appendleft(f"login {username!r}: {fault}")
                 return False
             # a key that is only asked about (no message) proves nothing; only one that has signed does
             if msg:
@@ -100,13 +112,13 @@ class Door(asyncssh.SSHServer):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave; give the place at the gate back, if it was still held."""
-        if self._connection is not None:
-            self._connections.discard(self._connection)
+        self._doors.discard(self)
+        self.gone.set()
         if self._timer is not None:
             self._timer.cancel()
         if self._waiting_from is not None:
             # one line a connection: a client may well offer several keys before the right one
-            why = "; ".join(self._faults) or printable(str(exc or "it only connected"))
+            why = "; ".join(self._faults) or str(exc or "it only connected")
             self._refused(self._peer, f"not authenticated: {why}")
             self._leave_gate()
 
@@ -115,9 +127,20 @@ class Door(asyncssh.SSHServer):
             self._gate.leave(self._waiting_from)
             self._waiting_from = None
 
-    def _expire(self) -> None:
+    @property
+    def key(self) -> str | None:
+        """The fingerprint of the key that has authenticated this connection."""
+        return self._proof.fingerprint if self._proof is not None else None
+
+    def close(self) -> None:
+        """End the connection, with the peer's help."""
         if self._connection is not None:
             self._connection.close()
+
+    def abort(self) -> None:
+        """End the connection without the peer's help."""
+        if self._connection is not None:
+            self._connection.abort()
 
     def begin_auth(self, username: str) -> bool:
         """Everybody authenticates."""
@@ -126,9 +149,15 @@ class Door(asyncssh.SSHServer):
     def auth_completed(self) -> None:
         """Give the place at the gate back, and see to it that the connection ends with its credential."""
         self._leave_gate()
-        remaining = _remaining(self._proof)
+        proof = self._proof
+        alike = sum(proof is not None and door.key == proof.fingerprint for door in self._doors)
+        if alike > self._limits.ssh_connections_per_key:
+            self._refused(self._peer, f"more than {self._limits.ssh_connections_per_key} connections with one key")
+            self.close()
+            return
+        remaining = _remaining(proof)
         if remaining is not None:
-            self._timer = asyncio.get_running_loop().call_later(remaining + GOODBYE, self._expire)
+            self._timer = asyncio.get_running_loop().call_later(remaining + GOODBYE, self.abort)
         # asyncssh refuses each forward by itself then, and asks nobody
         if self._connection is not None and not self._connection.check_certificate_permission("port-forwarding"):
             self._refused(self._peer, "every forward: the certificate does not permit port forwarding")
@@ -151,22 +180,27 @@ class Door(asyncssh.SSHServer):
         """Serve the Modbus port inside this process, refuse every other. Raises ChannelOpenError for these."""
         connection, proof = self._connection, self._proof
         if connection is None or proof is None or dest_host not in HOSTS or dest_port not in self._ports:
-            self._refused(self._peer, f"a forward to {printable(dest_host)}:{dest_port}")
+            self._refused(self._peer, f"a forward to {dest_host}:{dest_port}")
             raise asyncssh.ChannelOpenError(
                 asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, f"only localhost:{min(self._ports)} is served here"
             )
         if _expired(proof):
             self._refused(self._peer, "a channel after the certificate has expired")
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "the certificate has expired")
-        if self._channels >= CHANNELS:
+        if len(self._adapters) >= CHANNELS:
             self._refused(self._peer, f"more than {CHANNELS} channels")
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, f"at most {CHANNELS} channels")
-        self._channels += 1
         channel = connection.create_tcp_channel(encoding=None, window=WINDOW)
-        return channel, ChannelAdapter(self._new_session(proof), self._channel_closed)
+        adapter = ChannelAdapter(self._new_session(proof), self._adapters.discard)
+        self._adapters.add(adapter)
+        adapter.hold(self._full)
+        return channel, adapter
 
-    def _channel_closed(self) -> None:
-        self._channels -= 1
+    def _hold(self, full: bool) -> None:
+        """Hand the back-pressure of the whole connection to each of its channels."""
+        self._full = full
+        for adapter in list(self._adapters):
+            adapter.hold(full)
 
     def session_requested(self) -> bool:
         """Refuse shells, commands and subsystems."""
@@ -175,17 +209,17 @@ class Door(asyncssh.SSHServer):
 
     def unix_connection_requested(self, dest_path: str) -> bool:
         """Refuse forwards to Unix sockets."""
-        self._refused(self._peer, f"a forward to the Unix socket {printable(dest_path)}")
+        self._refused(self._peer, f"a forward to the Unix socket {dest_path}")
         return False
 
     def server_requested(self, listen_host: str, listen_port: int) -> bool:
         """Refuse -R."""
-        self._refused(self._peer, f"a remote forward (-R) of {printable(listen_host)}:{listen_port}")
+        self._refused(self._peer, f"a remote forward (-R) of {listen_host}:{listen_port}")
         return False
 
     def unix_server_requested(self, listen_path: str) -> bool:
         """Refuse -R to Unix sockets."""
-        self._refused(self._peer, f"a remote forward (-R) of the Unix socket {printable(listen_path)}")
+        self._refused(self._peer, f"a remote forward (-R) of the Unix socket {listen_path}")
         return False
 
     def tun_requested(self, unit: int | None) -> bool:
@@ -213,5 +247,5 @@ def _expired(proof: SshProof) -> bool:
 
 def _who(proof: SshProof) -> str:
     if isinstance(proof, SshCertificateCredentials):
-        return f"certificate {printable(proof.key_id)!r} serial {proof.serial} of CA {proof.ca}"
+        return f"certificate {proof.key_id!r} serial {proof.serial} of CA {proof.ca}"
     return f"key {proof.fingerprint}"

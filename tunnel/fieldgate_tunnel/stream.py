@@ -229,6 +229,9 @@ class TlsStream(asyncio.BufferedProtocol, asyncio.Transport):
             self._above = cast("asyncio.Protocol", above)
             self._settle(None)
             above.connection_made(self)
+        except ssl.SSLError as error:
+            self._fail(error)
+            return
         except Exception as error:  # noqa: BLE001 - whatever is wrong above ends this connection and no other
             self._give_up(error)
             return

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from collections.abc import Callable
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import NameOID
 
 from fieldgate_core import identity_folder as names
+from fieldgate_core import trusted_file
 from fieldgate_core.credentials import ROLE_OID, RoleClaim, TlsCredentials, decode_role
 from fieldgate_core.errors import ConfigError
 from fieldgate_tunnel import identity_files as files
@@ -47,6 +50,7 @@ def client_context(folder: Path) -> ssl.SSLContext:
 def _context(protocol: int, folder: Path, trust: Path) -> ssl.SSLContext:
     key = files.private(folder, names.TLS_KEY)
     chain = files.file(folder, names.TLS_CHAIN)
+    trusted_file.check(trust)
     files.check_dates(chain)
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -74,6 +78,29 @@ def _no_passphrase(key: Path) -> Callable[[], str]:
     return refuse
 
 
+def client_anchors(folder: Path) -> tuple[x509.Certificate, ...]:
+    """Give the issuing CAs whose clients may come in. Raises ConfigError if two of them have the same name."""
+    path = files.file(folder, names.TLS_CLIENT_CA)
+    try:
+        anchors = tuple(x509.load_pem_x509_certificates(path.read_bytes()))
+    except (OSError, ValueError):
+        raise ConfigError(str(path), "holds a certificate that can't be read") from None
+    subjects = [anchor.subject.rfc4514_string() for anchor in anchors]
+    if len(set(subjects)) != len(subjects):
+        raise ConfigError(str(path), "two of its CAs have the same name, and a policy could not tell them apart")
+    return anchors
+
+
+def issued_by(leaf: bytes, anchors: tuple[x509.Certificate, ...]) -> bool:
+    """Tell whether one of the anchors itself has signed a certificate (DER): not a CA below it that took its name."""
+    certificate = x509.load_der_x509_certificate(leaf)
+    for anchor in anchors:
+        with contextlib.suppress(ValueError, TypeError, InvalidSignature):
+            certificate.verify_directly_issued_by(anchor)
+            return True
+    return False
+
+
 def credentials(leaf: bytes, peer: str) -> TlsCredentials:
     """Read what a verified client certificate (DER) proves: issuer, serial, name, role and end (R-20 to R-23, R-65).
 
@@ -96,7 +123,7 @@ def _claim(certificate: x509.Certificate) -> RoleClaim:
         extensions = certificate.extensions
     except x509.DuplicateExtension:
         return RoleClaim(fault="an extension stands twice in the certificate")
-    except ValueError:
+    except (ValueError, x509.UnsupportedGeneralNameType):
         return RoleClaim(fault="the certificate's extensions can't be read")
     values = [
         extension.value.value
