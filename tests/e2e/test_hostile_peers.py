@@ -209,7 +209,10 @@ async def test_an_ssh_peer_that_does_not_read_is_not_answered_without_end(site_p
             assert site.app._shell is not None
             [registered] = cast("list[Session]", list(site.app._shell.active_connections.values()))
             sent = 0
-            blocked = lambda: registered._blocked  # noqa: E731 - a type checker would take one look for all
+
+            def blocked() -> bool:
+                return registered._blocked
+
             while not blocked() and sent < 400_000:
                 channel.write(read * 500)
                 sent += 500
