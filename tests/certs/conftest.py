@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from support.tools import tool
 
 from fieldgate_certs import authority
 from fieldgate_certs.authority import Authority, Identity
 from fieldgate_certs.layout import Files
 from fieldgate_certs.store import Store
 from fieldgate_certs.subjects import Client, Server
+from support.tools import tool
 
 BOX = Server.parse("box-1", ["localhost", "box-1.example.com"], ["127.0.0.1", "2001:db8::17"])
 ANA = Client("ana", "operator")
