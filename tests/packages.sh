@@ -3,7 +3,7 @@
 set -euo pipefail
 
 # program:package
-needed=(ssh:openssh-client ssh-keygen:openssh-client sshd:openssh-server openssl:openssl mbpoll:mbpoll strace:strace
+needed=(ssh:openssh-client ssh-keygen:openssh-client openssl:openssl mbpoll:mbpoll strace:strace
   setpriv:util-linux unshare:util-linux)
 
 missing=()

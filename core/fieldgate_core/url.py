@@ -65,8 +65,9 @@ def parse(text: str) -> SiteUrl:
     (plain Modbus has no lock, so fieldgate never speaks it across a network).
     """
     if "://" not in text:
-        host = text.rpartition(":")[0] if text.count(":") == 1 else text
-        raise ConfigError(text, "a site is named by a URL, not by a bare host", hint=_two_doors(host or "HOST"))
+        host = (text.rpartition(":")[0] if text.count(":") == 1 else text) or "HOST"
+        hint = f"on this machine: modbus://{text}" if is_loopback(host) else _two_doors(host)
+        raise ConfigError(text, "a site is named by a URL, not by a bare host", hint=hint)
     try:
         parts = urlsplit(text)
         port = parts.port

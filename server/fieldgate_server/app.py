@@ -188,4 +188,5 @@ def _listening(where: str) -> Iterator[None]:
         raise ConfigError(where, "this is no name of a host") from None
     except OSError as error:
         hint = _LISTEN_HINTS.get(error.errno or 0, "")
-        raise ConfigError(where, f"cannot listen: {error.strerror or error}", hint=hint) from None
+        why = os.strerror(error.errno).lower() if error.errno else str(error)
+        raise ConfigError(where, f"cannot listen: {why}", hint=hint) from None

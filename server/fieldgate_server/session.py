@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from asyncio import Future
@@ -234,7 +235,9 @@ class Session(asyncio.Protocol):
             return
         self._cut_off_later()
         if self._transport.can_write_eof():
-            self._transport.write_eof()
+            # a peer that has reset meanwhile is told by reading, soon
+            with contextlib.suppress(OSError):
+                self._transport.write_eof()
         else:
             self._transport.close()
 

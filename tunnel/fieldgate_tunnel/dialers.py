@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from pathlib import Path
@@ -157,5 +158,6 @@ def explain(url: SiteUrl, error: BaseException | None) -> FieldgateError:  # noq
     if isinstance(error, ConnectionRefusedError):
         return UnreachableError(target, "connection refused", hint="is the server running, and the port right?")
     if isinstance(error, OSError):
-        return UnreachableError(target, str(error.strerror or error) or type(error).__name__, hint=_REACH)
+        why = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
+        return UnreachableError(target, why[0].lower() + why[1:], hint=_REACH)
     return TunnelLostError(target, "the peer closed the tunnel")
