@@ -12,11 +12,19 @@ import uvloop
 
 from support.box import Box, running_box
 from support.site import Pki, Site, make_pki, running_site
+from support.tools import tool
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run every asynchronous test on both event loops."""
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(autouse=True)
+def stock_tools(request: pytest.FixtureRequest) -> None:
+    """Skip, before a loop runs, what needs a tool that is not here: a skip inside uvloop never ends."""
+    for name in getattr(request.module, "TOOLS", ()):
+        tool(name)
 
 
 @pytest.fixture(scope="session")

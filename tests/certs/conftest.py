@@ -12,21 +12,9 @@ from fieldgate_certs.authority import Authority, Identity
 from fieldgate_certs.layout import Files
 from fieldgate_certs.store import Store
 from fieldgate_certs.subjects import Client, Server
-from support.tools import tool
 
 BOX = Server.parse("box-1", ["localhost", "box-1.example.com"], ["127.0.0.1", "2001:db8::17"])
 ANA = Client("ana", "operator")
-
-
-STOCK = {"test_certs_cli", "test_certs_openssh", "test_certs_x509"}
-"""Modules whose tests ask stock tools what they think of our files."""
-
-
-@pytest.fixture(autouse=True)
-def stock_tools(request: pytest.FixtureRequest) -> None:
-    if request.module.__name__.rpartition(".")[2] in STOCK:
-        for name in ("openssl", "ssh", "ssh-keygen"):
-            tool(name)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,9 @@ from fieldgate_certs import authority
 from fieldgate_certs.store import Store
 from fieldgate_core import cli
 
+TOOLS = ("openssl", "ssh", "ssh-keygen")
+"""Stock tools that these tests need (conftest.py)."""
+
 
 @pytest.fixture
 def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

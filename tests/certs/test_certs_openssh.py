@@ -19,6 +19,9 @@ from fieldgate_certs.openssh import fingerprint
 from fieldgate_certs.store import CURRENT, Store
 from fieldgate_certs.subjects import Client, Server
 
+TOOLS = ("openssl", "ssh", "ssh-keygen")
+"""Stock tools that these tests need (conftest.py)."""
+
 
 def ssh_keygen(*args: str | Path) -> str:
     return subprocess.run(["ssh-keygen", *args], capture_output=True, text=True, check=True).stdout

@@ -23,6 +23,9 @@ from fieldgate_certs.subjects import Client, Server
 from fieldgate_certs.validity import ISSUING_LIFE, ca_validity
 from fieldgate_core.credentials import ROLE_OID, RoleClaim, decode_role
 
+TOOLS = ("openssl", "ssh", "ssh-keygen")
+"""Stock tools that these tests need (conftest.py)."""
+
 
 def chain(identity: Identity) -> list[x509.Certificate]:
     return x509.load_pem_x509_certificates(identity.files[layout.TLS_CHAIN])

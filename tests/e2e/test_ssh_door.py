@@ -28,6 +28,9 @@ from support.mint import Ssh
 from support.site import Pki, Site
 from support.tools import run, running
 
+TOOLS = ("ssh", "sftp", "mbpoll")
+"""Stock tools that these tests need (conftest.py)."""
+
 one_loop = pytest.mark.asyncio(loop_factories=["uvloop"])
 """Stock tools neither know nor care on which event loop the server runs, and they are slow."""
 

@@ -27,6 +27,9 @@ from support.impostor import Login, certificate_of, impostor, string
 from support.site import Site
 from support.tools import run
 
+TOOLS = ("ssh",)
+"""Stock tools that these tests need (conftest.py)."""
+
 one_loop = pytest.mark.asyncio(loop_factories=["uvloop"])
 
 

@@ -16,6 +16,9 @@ from support.mint import HOUR, Ssh, plain_key
 from support.site import Pki, Site, running_site
 from support.tools import run
 
+TOOLS = ("ssh", "ssh-keygen")
+"""Stock tools that these tests need (conftest.py)."""
+
 one_loop = pytest.mark.asyncio(loop_factories=["uvloop"])
 
 LOGINS: dict[str, tuple[Ssh, str]] = {

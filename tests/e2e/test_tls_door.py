@@ -31,6 +31,9 @@ from support.mint import HOUR, Tls, issuing_ca, root_ca
 from support.site import Pki, Site, running_site
 from support.tools import Finished, run, running
 
+TOOLS = ("openssl",)
+"""Stock tools that these tests need (conftest.py)."""
+
 one_loop = pytest.mark.asyncio(loop_factories=["uvloop"])
 VERSIONS = ("-tls1_2", "-tls1_3")
 

@@ -34,6 +34,9 @@ from support.streams import (
 )
 from support.tools import running
 
+TOOLS = ("openssl",)
+"""Stock tools that these tests need (conftest.py)."""
+
 REPLY = 260
 """Bytes of the longest Modbus/TCP frame."""
 
