@@ -27,6 +27,9 @@ from fieldgate_server.units import Unit, Units
 log = logging.getLogger("fieldgate.guard")
 
 
+_NO_VALUE = -1
+
+
 class Guard:
     """Answers the requests of one identity, and counts them; `leave` is to be called when its session is over."""
 
@@ -76,9 +79,15 @@ class Guard:
         self, number: int, unit: Unit, coverage: Coverage, function: Function, request: Request, pdu: bytes
     ) -> bytes | Future[bytes]:
         code, table = pdu[0], function.writes or Table.HOLDING
-        # limits hold for the register that results; a masked write of a register that is not there has no result
+        there = unit.has(function, request)
         written = unit.written(function, request)
-        values = None if written is None or table.is_bits else _registers(written)
+        values: Sequence[int] | None = None
+        if written is not None and not table.is_bits:
+            # limits hold for the register that results
+            values = _registers(written)
+        elif written is None and there:
+            # what results can't be known, so it lies within no limit: only a grant without one allows it
+            values = [_NO_VALUE] * request.write_count
         grant = coverage.allows_values(request.write_start, request.write_count, values)
         what = _cells(table, request.write_start, request.write_count)
         if grant is None:
@@ -89,7 +98,7 @@ class Guard:
         except AuditError:
             return exception_pdu(code, ExceptionCode.SERVER_DEVICE_FAILURE)
         self.writes += 1
-        if not unit.has(function, request):
+        if not there:
             reply: bytes | Future[bytes] | None = exception_pdu(code, ExceptionCode.ILLEGAL_DATA_ADDRESS)
         else:
             facts |= {"old": _hex(unit.held(function, request)), "new": _hex(written)}

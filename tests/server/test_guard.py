@@ -151,6 +151,12 @@ def test_a_write_of_cells_that_are_not_there_has_its_lines_too(bench: Bench) -> 
     assert ["outcome=intent" in bench.trail()[0], "outcome=refused" in bench.trail()[1]] == [True, True]
 
 
+def test_a_result_that_cannot_be_known_lies_within_no_limit(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(bench.unit), "written", lambda *_: None)
+    assert bench.ask(1, "060005002a") == "8601", "limited to 0..500"
+    assert bench.ask(1, "06005f002a") == "06005f002a", "granted without a limit"
+
+
 def test_padding_bits_of_a_coil_write_stand_nowhere(bench: Bench) -> None:
     assert bench.ask(1, "0f0000000101fe") == "0f00000001"
     assert bench.unit.coils.read(0, 8) == b"\0"
