@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fieldgate_client import connect
-from fieldgate_core.errors import NotTrustedError, RejectedError, UnreachableError
+from fieldgate_core.errors import ConfigError, NotTrustedError, RejectedError, UnreachableError
 from support.site import Site
 
 
@@ -53,3 +53,20 @@ async def test_a_login_that_is_no_principal_is_rejected(home: Path) -> None:
     with pytest.raises(RejectedError):
         async with connect("modbus+ssh://viewer@127.0.0.1"):
             pass
+
+
+@pytest.mark.parametrize("port", ["", ":1"])
+@pytest.mark.parametrize("fault", ["damaged", "another's certificate"])
+async def test_a_key_that_cannot_be_used_is_named_before_anything_is_sent(
+    site: Site, tmp_path: Path, fault: str, port: str
+) -> None:
+    folder = tmp_path / "identity"
+    shutil.copytree(site.pki.client("operator").resolve(), folder)
+    if fault == "damaged":
+        (folder / "ssh-key").write_text("no key at all")
+    else:
+        shutil.copyfile(site.pki.client("viewer") / "ssh-key-cert.pub", folder / "ssh-key-cert.pub")
+    with pytest.raises(ConfigError) as caught:
+        async with connect(f"modbus+ssh://operator@127.0.0.1{port}", identity=folder):
+            pass
+    assert caught.value.where == str(folder / "ssh-key")

@@ -173,23 +173,20 @@ async def connect(url: SiteUrl, folder: Path | None) -> asyncssh.SSHClientConnec
         user = user or only_principal(certificate.read_bytes())
     if user is not None:
         options["username"] = user
-    if url.port is None:
-        # a port of `~/.ssh/config` comes before the door's own
-        configured = asyncssh.SSHClientConnectionOptions(host=url.host, **options).config.get("Port")
-        options["port"] = configured or SSH_PORT
-    else:
-        options["port"] = url.port
     try:
+        # a port of `~/.ssh/config` comes before the door's own
+        options["port"] = url.port or _configured_port(url.host, options) or SSH_PORT
         return await asyncssh.connect(url.host, **options)
-    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, asyncssh.ConfigParseError) as error:
-        where = folder / names.SSH_KEY if folder is not None else Path("~/.ssh")
-        raise ConfigError(str(where), f"cannot be used: {printable(str(error))}") from None
     except UnicodeError:
         raise
     except ValueError as error:
-        # asyncssh says so of a certificate that is another key's
+        # so asyncssh calls a key that is damaged or locked, a certificate of another key, and a bad config
         where = folder / names.SSH_KEY if folder is not None else Path("~/.ssh")
         raise ConfigError(str(where), f"cannot be used: {printable(str(error))}") from None
+
+
+def _configured_port(host: str, options: dict[str, Any]) -> int | None:
+    return cast("int | None", asyncssh.SSHClientConnectionOptions(host=host, **options).config.get("Port"))
 
 
 async def open_channel(
