@@ -87,6 +87,8 @@ def folder(site_pki: Pki, tmp_path: Path) -> Path:
         (remove("id/ssh-host-key-cert.pub"), "id/ssh-host-key-cert.pub", "no such file", "certs issue"),
         (chmod("id/tls-key.pem", 0o640), "id/tls-key.pem", "others can read", "chmod 600"),
         (chmod("id/ssh-host-key", 0o604), "id/ssh-host-key", "others can read", "chmod 600"),
+        (chmod("policy.toml", 0o666), "policy.toml", "others can write this file", "chmod go-w"),
+        (chmod("id/tls-client-ca.pem", 0o664), "id/tls-client-ca.pem", "others can write this file", "chmod go-w"),
         (swap_key, "id/tls-key.pem", "does not fit tls-chain.pem", ""),
         (edit("server.toml", "audit.log", "none/audit.log"), "audit", "cannot be opened for writing", ""),
     ],
