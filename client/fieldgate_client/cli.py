@@ -98,7 +98,7 @@ exit codes: as for all commands; 1 also when a step came out wrong"""
 def main(args: list[str]) -> int:
     """Run `fieldgate client` with `args` and return its exit code. Raises FieldgateError."""
     options = _parser().parse_args(args)
-    site = Site(parse(options.url), options.identity or default_identity(), options.timeout)
+    site = Site(parse(options.url), options.identity or default_identity(), options.timeout, options.trace)
     base = 0 if options.pdu else 1
     match options.command:
         case "read":
@@ -144,6 +144,8 @@ def _parser() -> argparse.ArgumentParser:
         leaf.add_argument("--identity", type=Path, metavar="DIR", help="the identity folder: who you are")
         wait = f"seconds for a reply (default: {REPLY_SECONDS:g}); opening the tunnel has its own 15"
         leaf.add_argument("-o", "--timeout", type=_seconds, default=REPLY_SECONDS, metavar="S", help=wait)
+        trace = "show each frame on stderr, in hex and by field; addresses count from 0 there"
+        leaf.add_argument("--trace", action="store_true", help=trace)
     values = "0 to 65535; 0 or 1 for coils"
     leaves["write"].add_argument("values", type=_number, nargs="+", metavar="VALUE", help=values)
     return parser

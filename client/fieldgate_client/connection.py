@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NoReturn, cast
@@ -15,6 +15,7 @@ from pymodbus.pdu import ModbusPDU
 
 from fieldgate_core.errors import DeadlineError, FieldgateError, OutcomeUnknownError, TunnelLostError, UnreachableError
 from fieldgate_core.modbus import WRITE_FUNCTIONS
+from fieldgate_core.trace import Tracer
 from fieldgate_core.url import SiteUrl, parse
 from fieldgate_tunnel.dialers import explain, open_tunnel
 
@@ -31,16 +32,18 @@ class SiteClient(AsyncModbusTcpClient):
     and not answered OutcomeUnknownError. Exception replies come back as pymodbus gives them (`isError()`).
     """
 
-    def __init__(self, url: SiteUrl, *, reply_deadline: float) -> None:
+    def __init__(self, url: SiteUrl, *, reply_deadline: float, tracer: Tracer | None) -> None:
         super().__init__(
             url.host,
             name=str(url),
             timeout=reply_deadline,
             retries=0,
             reconnect_delay=0,
+            trace_packet=self._trace_packet,
             trace_pdu=self._trace_pdu,
         )
         self.url = url
+        self._tracer = tracer
         # pymodbus would fall back to a plain connection of its own
         self.ctx.call_create = self._never_plain
         self._lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
@@ -87,6 +90,12 @@ class SiteClient(AsyncModbusTcpClient):
             self._sent.add(pdu)
         return pdu
 
+    def _trace_packet(self, sending: bool, data: bytes) -> bytes:
+        # what comes in is traced by `_Line`: pymodbus gives the start of a reply again with each of its pieces
+        if sending and self._tracer:
+            self._tracer.request(data)
+        return data
+
     def lost(self, cause: BaseException | None) -> None:
         """Learn that the tunnel has ended, and why."""
         if not self._lost.done():
@@ -99,8 +108,9 @@ class SiteClient(AsyncModbusTcpClient):
 class _Line(asyncio.Protocol):
     """Stands between the tunnel and pymodbus, which does not pass a lost connection on to who waits for a reply."""
 
-    def __init__(self, client: SiteClient) -> None:
+    def __init__(self, client: SiteClient, tracer: Tracer | None) -> None:
         self._client = client
+        self._tracer = tracer
         self._ctx = client.ctx
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -108,6 +118,8 @@ class _Line(asyncio.Protocol):
         self._ctx.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
+        if self._tracer:
+            self._tracer.received(data)
         try:
             self._ctx.data_received(data)
         except (ModbusException, ValueError, struct.error, IndexError) as error:
@@ -116,6 +128,8 @@ class _Line(asyncio.Protocol):
             self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._tracer:
+            self._tracer.ended()
         self._client.lost(exc)
         self._ctx.connection_lost(exc)
 
@@ -127,16 +141,19 @@ async def connect(
     identity: Path | None = None,
     open_deadline: float = OPEN_DEADLINE,
     reply_deadline: float = REPLY_DEADLINE,
+    trace: Callable[[str], None] | None = None,
 ) -> AsyncIterator[SiteClient]:
     """Open the tunnel that `url` names and give a pymodbus client on it; deadlines in seconds.
 
-    `identity` is a folder as `fieldgate certs issue client` makes it. Raises ConfigError, UnreachableError,
+    `identity` is a folder as `fieldgate certs issue client` makes it; `trace` is called with the text of each frame,
+    a request's just before it is sent, and must not raise. Raises ConfigError, UnreachableError,
     NotTrustedError, RejectedError or DeadlineError; with TLS 1.3 the server's no to our certificate comes with the
     first reply.
     """
     site = parse(url) if isinstance(url, str) else url
-    client = SiteClient(site, reply_deadline=reply_deadline)
-    tunnel = await open_tunnel(site, _Line(client), identity=identity, deadline=open_deadline)
+    tracer = Tracer(trace) if trace else None
+    client = SiteClient(site, reply_deadline=reply_deadline, tracer=tracer)
+    tunnel = await open_tunnel(site, _Line(client, tracer), identity=identity, deadline=open_deadline)
     try:
         yield client
     finally:

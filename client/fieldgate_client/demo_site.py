@@ -177,8 +177,9 @@ async def _ports(process: asyncio.subprocess.Process) -> dict[str, int]:
             while line := (await process.stdout.readline()).decode().strip():
                 if line == "ready":
                     return ports
-                _, door, address = line.split()
-                ports[door] = int(address.rpartition(":")[2])
+                if line.startswith("listening: "):
+                    _, door, address = line.split()
+                    ports[door] = int(address.rpartition(":")[2])
     except TimeoutError:
         raise WrongError(f"the server was not ready within {COMMAND_DEADLINE:g} s") from None
     raise WrongError("the server ended before it was ready")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import AbstractAsyncContextManager
+import sys
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Site:
-    """A site; `identity` is a folder or None, `timeout` the seconds for a reply."""
+    """A site; `identity` is a folder or None, `timeout` the seconds for a reply, `trace` shows frames on stderr."""
 
     url: SiteUrl
     identity: Path | None
     timeout: float
+    trace: bool = False
 
     def open(self) -> AbstractAsyncContextManager[SiteClient]:
         """Open the tunnel. Raises what `connect` raises."""
@@ -30,7 +32,14 @@ class Site:
 
         # what pymodbus would log comes back as an error of ours
         logging.getLogger("pymodbus").addHandler(logging.NullHandler())
-        return connect(self.url, identity=self.identity, reply_deadline=self.timeout)
+        show = _show if self.trace else None
+        return connect(self.url, identity=self.identity, reply_deadline=self.timeout, trace=show)
+
+
+def _show(text: str) -> None:
+    # a reader of the trace that went away must not stop a write, nor lose its answer
+    with suppress(OSError):
+        sys.stderr.write(f"{text}\n")
 
 
 def default_identity() -> Path | None:

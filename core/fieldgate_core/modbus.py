@@ -19,6 +19,10 @@ MAX_WRITE_BITS = 1968
 MAX_WRITE_REGISTERS = 123
 MAX_READ_WRITE_READ = 125
 MAX_READ_WRITE_WRITE = 121
+MAX_FIFO = 31
+"""Values in a queue that function 24 gives (V1.1b3, 6.18)."""
+FILE_RECORDS = 10000
+"""Records of one file: 0 to 9999 (V1.1b3, 6.14)."""
 ADDRESSES = 65536
 """Addresses of one table: 0 to 65535."""
 
@@ -48,10 +52,19 @@ class FunctionCode(IntEnum):
     READ_INPUT_REGISTERS = 4
     WRITE_SINGLE_COIL = 5
     WRITE_SINGLE_REGISTER = 6
+    READ_EXCEPTION_STATUS = 7
+    DIAGNOSTICS = 8
+    GET_COMM_EVENT_COUNTER = 11
+    GET_COMM_EVENT_LOG = 12
     WRITE_MULTIPLE_COILS = 15
     WRITE_MULTIPLE_REGISTERS = 16
+    REPORT_SERVER_ID = 17
+    READ_FILE_RECORD = 20
+    WRITE_FILE_RECORD = 21
     MASK_WRITE_REGISTER = 22
     READ_WRITE_MULTIPLE_REGISTERS = 23
+    READ_FIFO_QUEUE = 24
+    ENCAPSULATED_INTERFACE = 43
 
 
 WRITE_FUNCTIONS = frozenset({5, 6, 15, 16, 21, 22, 23})
@@ -67,6 +80,7 @@ class ExceptionCode(IntEnum):
     SERVER_DEVICE_FAILURE = 0x04
     ACKNOWLEDGE = 0x05
     SERVER_DEVICE_BUSY = 0x06
+    NEGATIVE_ACKNOWLEDGE = 0x07
     MEMORY_PARITY_ERROR = 0x08
     GATEWAY_PATH_UNAVAILABLE = 0x0A
     GATEWAY_TARGET_FAILED = 0x0B
@@ -96,7 +110,23 @@ class Table(StrEnum):
     @property
     def is_bits(self) -> bool:
         """True for the two tables of single bits."""
-        return self in {Table.COILS, Table.DISCRETE}
+        return self in _BITS
+
+
+_BITS = frozenset({Table.COILS, Table.DISCRETE})
+
+
+class File(int):
+    """A file number, 1 to 65535, of functions 20 and 21; its records are registers. Written "file 4"."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return f"file {int(self)}"
+
+
+Space = Table | File
+"""What cells are counted in: a table or a file."""
 
 
 class AddressRange:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
 
 from fieldgate_core.credentials import Credentials, LoopbackCredentials
 from fieldgate_core.errors import ConfigError
+from fieldgate_core.logs import printable
 from fieldgate_server import policy as policies
 from fieldgate_server import users
 from fieldgate_server.audit import Audit, AuditError
+from fieldgate_server.binding import bind
+from fieldgate_server.changes import Changes
 from fieldgate_server.guard import Guard
-from fieldgate_server.identity import conclude, known_to_ssh
+from fieldgate_server.identity import Identity, conclude, known_to_ssh
 from fieldgate_server.policy import OwnerPolicy, Policy
+from fieldgate_server.quit_word import QuitWord
 from fieldgate_server.session import Session
 from fieldgate_server.settings import Settings
 from fieldgate_server.shell import Shell
@@ -38,12 +41,36 @@ log = logging.getLogger("fieldgate.server")
 class App:
     """A server made from its settings. Everything is read and checked here, before a socket opens."""
 
-    def __init__(self, settings: Settings, *, owner_rights: bool = False, limits: Limits | None = None) -> None:
-        """Check and prepare. Raises ConfigError that names the file, setting or option that is wrong."""
+    def __init__(  # noqa: PLR0913
+        self,
+        settings: Settings,
+        *,
+        owner_rights: bool = False,
+        limits: Limits | None = None,
+        units: Units | None = None,
+        bind_retry: float = 0.0,
+        show: Callable[[str], None] | None = None,
+        quit_word: bytes | None = None,
+    ) -> None:
+        """Check and prepare. Raises ConfigError that names the file, setting or option that is wrong.
+
+        `units` serve in place of those of the settings. `bind_retry` are the seconds for which a taken port is tried
+        again; `show` is given the text of every frame; a loopback peer that may do so stops the server with
+        `quit_word`.
+        """
         self._settings = settings
         self._limits = limits or Limits()
+        self._bind_retry = bind_retry
+        self._show = show
+        self._quit_word = quit_word
+        self.changes = Changes()
+        """Tells of every change of a memory unit's cells."""
+        self.asked_to_stop = asyncio.Event()
+        """Set when a peer that may do so has asked the server to stop."""
         self._policy = _policy(settings, owner_rights=owner_rights)
-        self._units = Units({unit.id: unit.build() for unit in settings.unit}, settings.default_unit)
+        memory = {unit.id: unit.build(self.changes) for unit in settings.unit}
+        self._units = units or Units(memory, settings.default_unit)
+        self._simulations = [unit.simulation(memory[unit.id]) for unit in settings.unit if unit.simulate]
         self._tls = (
             TlsListener(settings.tls.identity, self._session, self._refused, self._limits) if settings.tls else None
         )
@@ -66,15 +93,16 @@ class App:
             stack.callback(self._audit.close)
             self._users = PeerUsers()
             stack.callback(self._users.close)
+            for simulation in self._simulations:
+                await stack.enter_async_context(simulation.running())
             listen = self._settings.listen
-            self._shell = shell = Shell(listen.host, listen.port, self._admit_loopback)
+            self._shell = shell = Shell(listen.host, listen.port, self._loopback_session)
             stack.push_async_callback(self._shutdown, shell)
-            with _listening(f"listen {listen.host}:{listen.port}"):
-                await shell.serve_forever(background=True)
+            serve = partial(shell.serve_forever, background=True)
+            await bind(f"listen {listen.host}:{listen.port}", serve, retry=self._bind_retry)
             self.ports["modbus"] = shell.port
             for name, host, port, listener in self._doors(shell):
-                with _listening(f"{name} {host}:{port}"):
-                    await listener.start(host, port)
+                await bind(f"{name} {host}:{port}", partial(listener.start, host, port), retry=self._bind_retry)
                 stack.push_async_callback(listener.close)
                 self.ports[name] = listener.port
             self._line("server", state="started", **{door: str(port) for door, port in self.ports.items()})
@@ -106,7 +134,11 @@ class App:
         """Give a door's authenticated stream its session."""
         if self._shell is None:
             raise RuntimeError("a door cannot be open before the server")
-        return self._shell.new_session(lambda _: self._guard(credentials))
+        return self._shell.register(Session(lambda _: self._guard(credentials), show=self._show))
+
+    def _loopback_session(self) -> Session:
+        word = QuitWord(self._quit_word, self.asked_to_stop.set) if self._quit_word else None
+        return Session(self._admit_loopback, show=self._show, quit_word=word)
 
     def _admit_loopback(self, transport: asyncio.BaseTransport) -> Guard | None:
         """Ask for the user of a loopback peer, once, before a byte is read."""
@@ -135,12 +167,14 @@ class App:
             self._refused(identity.door, identity.peer, fault)
             return None
         self._sessions[identity.name] += 1
-        return Guard(identity, self._units, self._audit, partial(self._left, identity.name))
+        log.info("connected: %s from %s as %s", printable(identity.name), identity.peer, printable(identity.role))
+        return Guard(identity, self._units, self._audit, partial(self._left, identity))
 
-    def _left(self, name: str) -> None:
-        self._sessions[name] -= 1
-        if not self._sessions[name]:
-            del self._sessions[name]
+    def _left(self, identity: Identity) -> None:
+        self._sessions[identity.name] -= 1
+        if not self._sessions[identity.name]:
+            del self._sessions[identity.name]
+        log.info("disconnected: %s from %s", printable(identity.name), identity.peer)
 
     def _refused(self, door: str, peer: str, what: str) -> None:
         self._line("refused", door=door, peer=peer, what=what)
@@ -170,23 +204,3 @@ def _policy(settings: Settings, *, owner_rights: bool) -> Policy:
         "or start with --owner-rights for a trial as root"
     )
     return OwnerPolicy(None)
-
-
-_LISTEN_HINTS = {
-    errno.EADDRINUSE: "another program holds the port (`ss -ltnp` shows which): stop it or choose another port",
-    errno.EACCES: "ports below 1024 need CAP_NET_BIND_SERVICE: give it to the service, or choose another port",
-    errno.EADDRNOTAVAIL: "this machine has no such address",
-}
-
-
-@contextlib.contextmanager
-def _listening(where: str) -> Iterator[None]:
-    """Say why a port cannot be listened on, and what to do."""
-    try:
-        yield
-    except UnicodeError:
-        raise ConfigError(where, "this is no name of a host") from None
-    except OSError as error:
-        hint = _LISTEN_HINTS.get(error.errno or 0, "")
-        why = os.strerror(error.errno).lower() if error.errno else str(error)
-        raise ConfigError(where, f"cannot listen: {why}", hint=hint) from None

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import dataclasses
 import signal
 import sys
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fieldgate_server.settings import Settings
 
 _SERVER = """\
 Serves Modbus on localhost, behind an SSH and a TLS door. Every request is judged
@@ -34,14 +40,21 @@ a settings file that opens the doors:
   id = 1
   holding = { size = 1000, initial = 17 }
 
+Units may also be unified or overlaid, hold files, names and simulated values:
 docs/settings.md lists every key. The file is checked whole before a socket
 opens; what is wrong is one line on stderr, and exit code 2.
 """
 
 _RUN_EXAMPLES = """\
+-p, -d and -q are those of MBAsyncServer. With one of them, and no --config, the
+unit has 65,536 addresses and one kind of table: -d s (the default then) makes
+coils the discrete inputs and holding registers the input registers; -d o also
+packs the coils into registers 0 to 4095, coil 0 being bit 0 of register 0.
+
 examples:
   fieldgate server run
   fieldgate server run --port 5021
+  fieldgate server run -p 8502 -d o -q quit
   fieldgate server run --config /etc/fieldgate/server.toml
 """
 
@@ -68,25 +81,76 @@ def main(args: list[str]) -> int:
         help="without a policy: yes, the user who starts this may do everything on loopback; "
         "asked for from root and from services, implied for any other user",
     )
+    run.add_argument("-p", dest="short_port", type=int, metavar="PORT", help="as --port, with the tables of -d")
+    run.add_argument("-d", dest="layout", choices=list(_LAYOUTS), help="s: unified tables; o: overlaid with the coils")
+    run.add_argument(
+        "-q",
+        dest="quit_word",
+        metavar="WORD",
+        help="stop when a local connection begins with this word, if the policy lets its user stop the server",
+    )
+    run.add_argument(
+        "--bind-retry",
+        type=_seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="how long to try again while another program holds a port (default 0)",
+    )
+    run.add_argument("--trace", action="store_true", help="show each frame on stderr, in hex and by field")
     options = parser.parse_args(args)
     return _run(options)
 
 
+_LAYOUTS = {"s": "unified", "o": "overlaid"}
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= 86400:
+        raise ValueError(text)
+    return seconds
+
+
 def _run(options: argparse.Namespace) -> int:
-    from fieldgate_core import logs, settings
+    from fieldgate_core import logs
     from fieldgate_core.errors import ConfigError
-    from fieldgate_server.settings import Settings
+    from fieldgate_server.quit_word import quit_word
 
     logs.set_up()
-    wanted = settings.load(options.config, Settings) if options.config else Settings()
-    given = {name: value for name in ("host", "port") if (value := getattr(options, name)) is not None}
+    word = None
+    if options.quit_word is not None:
+        try:
+            word = quit_word(options.quit_word)
+        except ValueError as error:
+            raise ConfigError("-q", str(error)) from None
+    _event_loop().run(_serve(_settings(options), options, word))
+    return 0
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    """Give the settings of the file, or those that the options stand for."""
+    from fieldgate_core import settings
+    from fieldgate_core.errors import ConfigError
+    from fieldgate_server.settings import Settings
+    from fieldgate_server.unit_settings import UnitSettings
+
+    if options.config:
+        if options.layout:
+            raise ConfigError("-d", 'the settings file says how tables are laid out: layout = "overlaid" in [[unit]]')
+        wanted = settings.load(options.config, Settings)
+    elif options.layout or options.quit_word is not None or options.short_port is not None:
+        wanted = Settings(unit=(UnitSettings(layout=_LAYOUTS[options.layout or "s"]),))
+    else:
+        wanted = Settings()
+    if options.port is not None and options.short_port is not None:
+        raise ConfigError("-p", "and --port are the same: give one")
+    port = options.port if options.short_port is None else options.short_port
+    given = {name: value for name, value in (("host", options.host), ("port", port)) if value is not None}
     try:
         listen = dataclasses.replace(wanted.listen, **given)
     except ValueError as error:
         raise ConfigError(" ".join(f"--{name} {value}" for name, value in given.items()), str(error)) from None
-    wanted = dataclasses.replace(wanted, listen=listen)
-    _event_loop().run(_serve(wanted, owner_rights=options.owner_rights))
-    return 0
+    return dataclasses.replace(wanted, listen=listen)
 
 
 def _event_loop() -> asyncio.Runner:
@@ -98,23 +162,43 @@ def _event_loop() -> asyncio.Runner:
     return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
-async def _serve(settings: object, *, owner_rights: bool) -> None:
+async def _serve(settings: Settings, options: argparse.Namespace, quit_word: bytes | None) -> None:
     from fieldgate_server.app import App
-    from fieldgate_server.settings import Settings
 
-    assert isinstance(settings, Settings)  # noqa: S101 - imported late, so that --help is quick
-    app = App(settings, owner_rights=owner_rights)
-    stop = asyncio.Event()
+    app = App(
+        settings,
+        owner_rights=options.owner_rights,
+        bind_retry=options.bind_retry,
+        show=_show if options.trace else None,
+        quit_word=quit_word,
+    )
     loop = asyncio.get_running_loop()
+    operator = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, operator.set)
+    _say(f"starting server on port {settings.listen.port}. {time.ctime()}")
     async with app.running():
         hosts = {"modbus": settings.listen.host}
         hosts |= {"tls": settings.tls.host} if settings.tls else {}
         hosts |= {"ssh": settings.ssh.host} if settings.ssh else {}
         for door, port in app.ports.items():
             host = hosts[door]
-            sys.stdout.write(f"listening: {door} {f'[{host}]' if ':' in host else host}:{port}\n")
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
-        await stop.wait()
+            _say(f"listening: {door} {f'[{host}]' if ':' in host else host}:{port}")
+        _say("server running")
+        _say("ready")
+        ends = [asyncio.create_task(event.wait()) for event in (operator, app.asked_to_stop)]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
+    who = "operator" if operator.is_set() else "quit word"
+    _say(f"{who} terminated server at {time.ctime()}")
+
+
+def _say(line: str) -> None:
+    # who started the server may have closed the pipe since
+    with contextlib.suppress(BrokenPipeError):
+        print(line, flush=True)  # noqa: T201 - the command's output
+
+
+def _show(text: str) -> None:
+    sys.stderr.write(f"{text}\n")

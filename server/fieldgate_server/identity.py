@@ -12,7 +12,8 @@ from fieldgate_core.credentials import (
     SshKeyCredentials,
     TlsCredentials,
 )
-from fieldgate_server.policy import NO_RIGHTS, NULL_ROLE, OWNER_ROLE, OwnerPolicy, Policy, Rights
+from fieldgate_server.policy import NULL_ROLE, OWNER_ROLE, OwnerPolicy, Policy
+from fieldgate_server.rights import NO_RIGHTS, Rights
 
 INVALID_ROLE = "INVALID"
 

@@ -11,25 +11,18 @@ from typing import Any
 from fieldgate_core import settings, trusted_file
 from fieldgate_core.credentials import encode_role
 from fieldgate_core.errors import ConfigError
-from fieldgate_core.modbus import ADDRESSES, Table
+from fieldgate_core.modbus import File, Space
+from fieldgate_server import grants
+from fieldgate_server.catalogue import FUNCTIONS
+from fieldgate_server.cells import ALL_FILES
 from fieldgate_server.coverage import CellGrant, Coverage
-from fieldgate_server.functions import FUNCTIONS, Function
+from fieldgate_server.functions import Kind
+from fieldgate_server.grants import MANAGE, GrantSettings, UnitGrants
+from fieldgate_server.rights import NO_RIGHTS, Rights, UnitRights
 
 NULL_ROLE = "NULL"
-_FIRST_UNIT, _LAST_UNIT = 1, 254
-_TABLE_WORDS = ", ".join(Table)
 _FINGERPRINT = "SHA256:[A-Za-z0-9+/]{43}"
 """As `ssh-keygen -l` prints it: the base64 of 32 bytes, without padding."""
-
-
-@dataclass(frozen=True)
-class GrantSettings:
-    """One grant as written: units, cells to read, cells to write, and a limit on written register values."""
-
-    units: str
-    read: str = ""
-    write: str = ""
-    values: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,34 +47,6 @@ class PolicySettings:
 
     role: dict[str, RoleSettings]
     identity: dict[str, KeySettings | str] | None = None
-
-
-class UnitRights:
-    """What one role may do on one unit."""
-
-    __slots__ = ("functions", "read", "write")
-
-    def __init__(self, read: dict[Table, Coverage], write: dict[Table, Coverage]) -> None:
-        self.read = read
-        self.write = write
-        self.functions: dict[int, Function] = {
-            code: function
-            for code, function in FUNCTIONS.items()
-            if (function.reads is None or read.get(function.reads))
-            and (function.writes is None or write.get(function.writes))
-        }
-
-
-class Rights:
-    """What one role may do: `units` gives the rights on a unit number, None where there are none."""
-
-    __slots__ = ("units",)
-
-    def __init__(self, units: dict[int, UnitRights]) -> None:
-        self.units = units
-
-
-NO_RIGHTS = Rights({})
 
 
 class Policy:
@@ -147,8 +112,14 @@ class OwnerPolicy(Policy):
 
     @cached_property
     def _everything(self) -> Rights:
-        grant = RoleSettings(grants=(GrantSettings(units="all", read="all", write="all"),))
-        return _compile(OWNER_ROLE, grant, "quick start")
+        control = (function.name for function in FUNCTIONS if function.kind is Kind.CONTROL)
+        words = ("identify", "diagnose", *control)
+        everything = (
+            GrantSettings(units="all", read="all", write="all"),
+            *(GrantSettings(units="all", function=word) for word in words),
+            GrantSettings(manage=MANAGE),
+        )
+        return _compile(OWNER_ROLE, RoleSettings(grants=everything), "quick start")
 
     def rights(self, role: str) -> Rights:
         """Give all rights to the owner's role, which only the owner's uid is ever given."""
@@ -183,96 +154,32 @@ def _compile(name: str, role: RoleSettings, where: str) -> Rights:
                 f"{issuer!r} names no issuer",
                 hint='"x509:CN=..." (a TLS issuing CA), "ssh-ca:SHA256:..." (an SSH user CA); `certs init` prints both',
             )
-    read: dict[int, dict[Table, list[CellGrant]]] = {}
-    write: dict[int, dict[Table, list[CellGrant]]] = {}
+    units: dict[int, UnitGrants] = {}
+    manage: frozenset[str] = frozenset()
     for index, grant in enumerate(role.grants):
-        _expand(grant, f"{name}[{index}]", f"{key}.grants[{index}]", read, write)
-    return Rights(_share(read, write))
+        manage |= grants.expand(grant, f"{name}[{index}]", f"{key}.grants[{index}]", units)
+    return Rights(_share(units), manage)
 
 
-def _share(
-    read: dict[int, dict[Table, list[CellGrant]]], write: dict[int, dict[Table, list[CellGrant]]]
-) -> dict[int, UnitRights]:
+def _share(units: dict[int, UnitGrants]) -> dict[int, UnitRights]:
     """Compile each different set of grants once: `units = "all"` means 254 units with the same rights."""
-    made: dict[tuple[object, object], UnitRights] = {}
+    made: dict[object, UnitRights] = {}
     rights: dict[int, UnitRights] = {}
-    for unit in {*read, *write}:
-        key = (_key(read.get(unit, {})), _key(write.get(unit, {})))
+    for unit, said in units.items():
+        key = (_key(said.read), _key(said.write), tuple(said.named.items()))
         if key not in made:
-            made[key] = UnitRights(
-                {table: Coverage(grants) for table, grants in read.get(unit, {}).items()},
-                {table: Coverage(grants) for table, grants in write.get(unit, {}).items()},
-            )
+            made[key] = UnitRights(_coverage(said.read), _coverage(said.write), said.named)
         rights[unit] = made[key]
     return rights
 
 
-def _key(tables: dict[Table, list[CellGrant]]) -> object:
-    return tuple(sorted((table, tuple(grants)) for table, grants in tables.items()))
+def _key(spaces: dict[Space, list[CellGrant]]) -> object:
+    return tuple((space, tuple(cells)) for space, cells in spaces.items())
 
 
-def _expand(
-    grant: GrantSettings,
-    label: str,
-    key: str,
-    read: dict[int, dict[Table, list[CellGrant]]],
-    write: dict[int, dict[Table, list[CellGrant]]],
-) -> None:
-    units = _units(grant.units, f"{key}.units")
-    reads = _cells(grant.read, f"{key}.read")
-    writes = _cells(grant.write, f"{key}.write")
-    if not reads and not writes:
-        raise ConfigError(key, "grants nothing", hint='say what it allows: read = "...", write = "..."')
-    low, high = _limits(grant.values, f"{key}.values")
-    if low is not None and (not writes or {table for table, _, _ in writes} != {Table.HOLDING}):
-        raise ConfigError(f"{key}.values", "limits belong to a write of holding registers and nothing else")
-    for unit in units:
-        for table, start, end in reads:
-            read.setdefault(unit, {}).setdefault(table, []).append(CellGrant(start, end, None, None, label))
-        for table, start, end in writes:
-            write.setdefault(unit, {}).setdefault(table, []).append(CellGrant(start, end, low, high, label))
-
-
-def _units(text: str, key: str) -> list[int]:
-    """Read "all", "3", "1-4" or a list of these with commas. 0 and 255 are other names of the default unit."""
-    if text.strip() == "all":
-        return list(range(_FIRST_UNIT, _LAST_UNIT + 1))
-    units: dict[int, None] = {}
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*([0-9]{1,3})(?:\s*-\s*([0-9]{1,3}))?\s*", part)
-        first = int(match[1]) if match else -1
-        last = int(match[2]) if match and match[2] else first
-        if not _FIRST_UNIT <= first <= last <= _LAST_UNIT:
-            raise ConfigError(key, f"{part.strip()!r} is no unit", hint='"all", "3" or "1-4", from 1 to 254')
-        units.update(dict.fromkeys(range(first, last + 1)))
-    return list(units)
-
-
-def _cells(text: str, key: str) -> list[tuple[Table, int, int]]:
-    """Read "all", or "holding 100-119, coils 7, input all"; addresses count from 0."""
-    if not text.strip():
-        return []
-    if text.strip() == "all":
-        return [(table, 0, ADDRESSES) for table in Table]
-    cells = []
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*([a-z]+)\s+(?:all|([0-9]{1,5})(?:\s*-\s*([0-9]{1,5}))?)\s*", part)
-        if not match or match[1] not in list(Table):
-            hint = f'"all", or a table ({_TABLE_WORDS}) and addresses from 0: "holding 100-119, coils 7, input all"'
-            raise ConfigError(key, f"{part.strip()!r} names no cells", hint=hint)
-        first, last = (int(match[2]), int(match[3] or match[2])) if match[2] else (0, ADDRESSES - 1)
-        if not first <= last < ADDRESSES:
-            raise ConfigError(key, f"{part.strip()!r} is no range within 0 to {ADDRESSES - 1}")
-        cells.append((Table(match[1]), first, last + 1))
-    return cells
-
-
-def _limits(text: str, key: str) -> tuple[int | None, int | None]:
-    """Read "0..500"."""
-    if not text.strip():
-        return None, None
-    match = re.fullmatch(r"\s*([0-9]{1,5})\s*\.\.\s*([0-9]{1,5})\s*", text)
-    if not match or not int(match[1]) <= int(match[2]) <= 0xFFFF:
-        hint = 'the lowest and the highest value: "0..500", within 0..65535'
-        raise ConfigError(key, f"{text!r} is no limit", hint=hint)
-    return int(match[1]), int(match[2])
+def _coverage(spaces: dict[Space, list[CellGrant]]) -> dict[Space, Coverage]:
+    everywhere = spaces.get(ALL_FILES, [])
+    return {
+        space: Coverage([*cells, *everywhere] if isinstance(space, File) and space != ALL_FILES else cells)
+        for space, cells in spaces.items()
+    }

@@ -11,9 +11,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
+from fieldgate_core import trace
 from fieldgate_core.modbus import ExceptionCode, exception_pdu
 from fieldgate_server.framing import Framer, reply
 from fieldgate_server.guard import Guard
+from fieldgate_server.quit_word import QuitWord
 
 log = logging.getLogger("fieldgate.session")
 
@@ -49,8 +51,13 @@ class Session(asyncio.Protocol):
     `listener` and `unique_id`, `close` and `callback_disconnected` are what pymodbus's register of connections needs.
     """
 
-    def __init__(self, admit: Admit) -> None:
+    def __init__(
+        self, admit: Admit, *, show: Callable[[str], None] | None = None, quit_word: QuitWord | None = None
+    ) -> None:
+        """`show` is given the text of every frame; `quit_word` stops the server, for those who may."""
         self._admit = admit
+        self._show = show
+        self._quit_word = quit_word
         self._framer = Framer()
         self._slots: deque[_Slot] = deque()
         self._transport: asyncio.Transport | None = None
@@ -87,6 +94,8 @@ class Session(asyncio.Protocol):
         """Take bytes; whole requests are answered at once, unless a turn is already due."""
         if self._ending or self._guard is None:
             return
+        if self._quit_word is not None:
+            data = self._without_quit_word(data, self._quit_word)
         self._framer.feed(data)
         if self._turn_due is None and not self._blocked:
             self._turn()
@@ -155,14 +164,17 @@ class Session(asyncio.Protocol):
         frames = self._framer.take(room)
         out: list[bytes] = []
         for head, unit, pdu in frames:
-            answer = guard.answer(unit, pdu)
-            if isinstance(answer, bytes):
-                if self._slots:
-                    self._slots.append(_Slot(reply(head, unit, answer)))
-                else:
-                    out.append(reply(head, unit, answer))
-            else:
-                self._later(head, unit, pdu[0], answer)
+            answer = guard.answer(unit, pdu, head)
+            if self._show is not None:
+                self._show(trace.text(reply(head, unit, pdu), reply=False, peer=guard.identity.peer))
+            if not isinstance(answer, bytes):
+                self._later(head, unit, pdu, answer)
+                continue
+            frame = self._reply(head, unit, pdu, answer)
+            if self._slots:
+                self._slots.append(_Slot(frame))
+            elif frame:
+                out.append(frame)
         if len(out) == 1:
             transport.write(out[0])
         elif out:
@@ -175,17 +187,36 @@ class Session(asyncio.Protocol):
         elif not self._reading:
             self._regulate()
 
-    def _later(self, head: bytes, unit: int, code: int, answer: Future[bytes]) -> None:
+    def _reply(self, head: bytes, unit: int, pdu: bytes, answer: bytes) -> bytes:
+        """Give the frame of a reply, empty where there is none: a unit in listen-only mode."""
+        frame = reply(head, unit, answer) if answer else b""
+        if self._show is not None and frame and self._guard is not None:
+            request = reply(head, unit, pdu)
+            self._show(trace.text(frame, reply=True, request=request, peer=self._guard.identity.peer))
+        return frame
+
+    def _later(self, head: bytes, unit: int, pdu: bytes, answer: Future[bytes]) -> None:
         slot = _Slot(None)
         self._slots.append(slot)
 
         def ready(done: Future[bytes]) -> None:
             failed = done.cancelled() or done.exception() is not None
-            pdu = exception_pdu(code, ExceptionCode.SERVER_DEVICE_FAILURE) if failed else done.result()
-            slot.frame = reply(head, unit, pdu)
+            result = exception_pdu(pdu[0], ExceptionCode.SERVER_DEVICE_FAILURE) if failed else done.result()
+            slot.frame = self._reply(head, unit, pdu, result)
             self._flush()
 
         answer.add_done_callback(ready)
+
+    def _without_quit_word(self, data: bytes, word: QuitWord) -> bytes:
+        rest = word.feed(data)
+        if word.heard is not None:
+            self._quit_word = None
+        if word.heard and self._guard is not None:
+            if self._guard.may_stop():
+                word.stop()
+            self._ending = True
+            self._linger()
+        return rest
 
     def _flush(self) -> None:
         """Send the replies that are ready and whose turn it is."""

@@ -5,13 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fieldgate_core.modbus import ADDRESSES, unit_id
 from fieldgate_core.url import LOOPBACK_PORT, SSH_PORT, TLS_PORT, is_loopback
-from fieldgate_server.tables import bits, registers
-from fieldgate_server.units import MemoryUnit
-
-DEFAULT_SIZE = 100
-"""Cells of a table that the settings do not size."""
+from fieldgate_server.unit_settings import UnitSettings
 
 
 @dataclass(frozen=True)
@@ -52,50 +47,6 @@ class SshSettings:
 
     def __post_init__(self) -> None:
         _check_port(self.port)
-
-
-@dataclass(frozen=True)
-class TableSettings:
-    """One table: its size, and initial values (one for all, or a list for the first cells)."""
-
-    size: int = DEFAULT_SIZE
-    initial: tuple[int, ...] | int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.size <= ADDRESSES:
-            raise ValueError(f"size {self.size} is not 0 to {ADDRESSES}")
-
-    @property
-    def values(self) -> list[int]:
-        """The initial values as a list; a single one fills the table."""
-        return [self.initial] if isinstance(self.initial, int) else list(self.initial)
-
-
-@dataclass(frozen=True)
-class UnitSettings:
-    """One memory unit with its four tables."""
-
-    id: int = 1
-    default: bool = False
-    coils: TableSettings = field(default_factory=TableSettings)
-    discrete: TableSettings = field(default_factory=TableSettings)
-    holding: TableSettings = field(default_factory=TableSettings)
-    input: TableSettings = field(default_factory=TableSettings)
-
-    def __post_init__(self) -> None:
-        unit_id(self.id)
-        if self.id in {0, 255}:
-            raise ValueError(f"id {self.id} is another name of the default unit; a unit's own id is 1 to 254")
-        self.build()
-
-    def build(self) -> MemoryUnit:
-        """Make the unit. Raises ValueError for initial values that don't fit."""
-        return MemoryUnit(
-            coils=bits(self.coils.size, self.coils.values),
-            discrete=bits(self.discrete.size, self.discrete.values),
-            holding=registers(self.holding.size, self.holding.values),
-            input=registers(self.input.size, self.input.values),
-        )
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from pymodbus.server import ModbusTcpServer
 
 from fieldgate_core.errors import ConfigError
 from fieldgate_core.url import is_loopback
-from fieldgate_server.session import Admit, Session
+from fieldgate_server.session import Session
 
 
 class Shell(ModbusTcpServer):
-    """A `ModbusTcpServer` on loopback. The TLS and SSH doors take their sessions from it too (`new_session`)."""
+    """A `ModbusTcpServer` on loopback. The TLS and SSH doors take their sessions from it too (`register`)."""
 
-    def __init__(self, host: str, port: int, admit: Admit) -> None:
-        """Prepare to listen. Raises ConfigError for an address that is not loopback: plain Modbus has no lock."""
+    def __init__(self, host: str, port: int, make_session: Callable[[], Session]) -> None:
+        """Prepare to listen; `make_session` gives each connection its session.
+
+        Raises ConfigError for an address that is not loopback: plain Modbus has no lock.
+        """
         if not is_loopback(host):
             raise ConfigError(
                 f"listen {host}:{port}",
@@ -25,7 +29,7 @@ class Shell(ModbusTcpServer):
             )
         # pymodbus wants a context of its own kind: it gets an empty one, and is never asked to execute anything
         super().__init__([], address=("127.0.0.1" if host == "localhost" else host, port))
-        self._admit = admit
+        self._make_session = make_session
 
     async def listen(self) -> bool:
         """Listen. Raises OSError; pymodbus's own only logs it."""
@@ -36,11 +40,10 @@ class Shell(ModbusTcpServer):
 
     def callback_new_connection(self) -> Session:  # type: ignore[override]
         """Serve a new loopback connection; pymodbus registers it."""
-        return Session(self._admit)
+        return self._make_session()
 
-    def new_session(self, admit: Admit) -> Session:
-        """Give a session to another door, and register it, so that shutdown closes it as well."""
-        session = Session(admit)
+    def register(self, session: Session) -> Session:
+        """Register the session of another door, so that shutdown closes it as well."""
         session.listener = self
         self.active_connections[session.unique_id] = session  # type: ignore[assignment]
         return session

@@ -1,75 +1,58 @@
-"""The units of a server: who answers a unit identifier, and the memory unit."""
+"""The units of a server: what stands behind a unit identifier, and which identifier names which unit."""
 
 from __future__ import annotations
 
 from asyncio import Future
 from collections.abc import Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from fieldgate_core.modbus import DEFAULT_UNIT_ALIASES, Table
+from fieldgate_core.modbus import DEFAULT_UNIT_ALIASES
+from fieldgate_server.device import Device
 from fieldgate_server.functions import Function, Request
-from fieldgate_server.tables import BitTable, RegisterTable
+from fieldgate_server.identity import Identity
+from fieldgate_server.layout import Cells, Layout
+
+
+class Asker(Protocol):
+    """Who asks, one a session, and what of the request under way is not in its PDU."""
+
+    identity: Identity
+    head: bytes
+    """The four bytes that a reply repeats: transaction and protocol id."""
+    asked: int
+    """The unit identifier as it was asked."""
+
+
+class Effect(NamedTuple):
+    """Cells that a write changes, as one table or file shows them; `values` in wire order, None: not known."""
+
+    cells: Cells
+    values: bytes | None
 
 
 class Unit(Protocol):
-    """What stands behind one unit identifier."""
+    """What stands behind one unit identifier. The guard judges by `reading` and `effects`, in every table."""
+
+    device: Device
+    layout: Layout
+
+    def reading(self, function: Function, request: Request) -> tuple[Cells, ...]:
+        """Name the cells that the request reads, in every table that shows them."""
+
+    def effects(self, function: Function, request: Request) -> list[Effect]:
+        """Say what the request would write, in every table that shows it; first in the one that it names."""
 
     def has(self, function: Function, request: Request) -> bool:
-        """Tell whether every cell that the request reads or writes exists."""
-
-    def written(self, function: Function, request: Request) -> bytes | None:
-        """Give the values that the written cells would hold, or None if that can't be known here."""
+        """Tell whether every cell that the request reads or writes exists, and may be written at all."""
 
     def held(self, function: Function, request: Request) -> bytes | None:
         """Give the values that the cells to be written hold now, for the trail; None if that can't be known here."""
 
-    def perform(self, function: Function, request: Request, pdu: bytes) -> bytes | Future[bytes]:
-        """Carry out a request whose cells all exist; the reply PDU, or a future of it where it takes time."""
+    def names(self, cells: Cells) -> str | None:
+        """Give the names of these cells, for the trail; None if they have none."""
 
-
-class MemoryUnit:
-    """A unit whose four tables live in memory."""
-
-    __slots__ = ("_tables", "coils", "discrete", "holding", "input")
-
-    def __init__(
-        self,
-        coils: BitTable,
-        discrete: BitTable,
-        holding: RegisterTable,
-        input: RegisterTable,  # noqa: A002 - the field's word for the table
-    ) -> None:
-        self.coils = coils
-        self.discrete = discrete
-        self.holding = holding
-        self.input = input
-        self._tables: dict[Table, BitTable | RegisterTable] = {
-            Table.COILS: coils,
-            Table.DISCRETE: discrete,
-            Table.HOLDING: holding,
-            Table.INPUT: input,
-        }
-
-    def has(self, function: Function, request: Request) -> bool:
-        """Tell whether every cell that the request reads or writes exists."""
-        read_start, read_count, write_start, write_count, _ = request
-        if function.reads is not None and read_start + read_count > self._tables[function.reads].size:
-            return False
-        return function.writes is None or write_start + write_count <= self._tables[function.writes].size
-
-    def written(self, function: Function, request: Request) -> bytes | None:
-        """Give the values that the written cells would hold; None if that takes a cell that is not there."""
-        return function.written(self, request)
-
-    def held(self, function: Function, request: Request) -> bytes | None:
-        """Give the values that the cells to be written hold now."""
-        if function.writes is None:
-            return None
-        return self._tables[function.writes].read(request.write_start, request.write_count)
-
-    def perform(self, function: Function, request: Request, pdu: bytes) -> bytes:
-        """Carry out a request whose cells all exist."""
-        return function.run(self, request, pdu)
+    def perform(self, function: Function, request: Request, pdu: bytes, asker: Asker) -> bytes | Future[bytes]:
+        """Carry out a request whose cells all exist: the reply PDU (empty: none), or a future of it."""
 
 
 class Units:
@@ -87,6 +70,17 @@ class Units:
         self.number = [default if asked in DEFAULT_UNIT_ALIASES else asked for asked in range(256)]
         """The unit that each of the 256 identifiers names, there or not."""
 
+    @classmethod
+    def single(cls, unit: Unit) -> Units:
+        """Make one unit, number 1, that every identifier names."""
+        units = cls({1: unit}, default=1)
+        units.number = [1] * 256
+        return units
+
     def get(self, number: int) -> Unit | None:
         """Give the unit with this number, None if there is none."""
         return self._units.get(number)
+
+    def all(self) -> Mapping[int, Unit]:
+        """Give all units by number."""
+        return self._units

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from fieldgate_server.app import App
-from fieldgate_server.settings import ListenSettings, Settings, UnitSettings
+from fieldgate_server.settings import ListenSettings, Settings
+from fieldgate_server.unit_settings import UnitSettings
 from support.box import fieldgate
 from support.counts import rounds
 from support.foreign import ENDINGS, foreigner

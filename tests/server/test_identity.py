@@ -14,7 +14,8 @@ from fieldgate_core.credentials import (
     TlsCredentials,
 )
 from fieldgate_server.identity import UnixUser, conclude, known_to_ssh
-from fieldgate_server.policy import NO_RIGHTS, OwnerPolicy, parse
+from fieldgate_server.policy import OwnerPolicy, parse
+from fieldgate_server.rights import NO_RIGHTS
 
 POLICY = parse(
     {

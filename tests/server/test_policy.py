@@ -6,7 +6,8 @@ import pytest
 
 from fieldgate_core.errors import ConfigError
 from fieldgate_core.modbus import Table
-from fieldgate_server.policy import NO_RIGHTS, OWNER_ROLE, OwnerPolicy, Policy, parse
+from fieldgate_server.policy import OWNER_ROLE, OwnerPolicy, Policy, parse
+from fieldgate_server.rights import NO_RIGHTS
 
 
 def policy(role: str = "", identity: dict[str, object] | None = None) -> Policy:
@@ -26,7 +27,7 @@ def test_a_grant_gives_what_it_says_and_no_more() -> None:
     assert not write.allows_values(100, 20, [501] * 20)
     assert not write.allows_values(100, 21, [0] * 21)
     assert not write.allows_values(99, 1, [0])
-    assert set(unit.functions) == {1, 2, 3, 4, 6, 16, 22, 23}
+    assert set(unit.functions) == {1, 2, 3, 4, 6, 16, 20, 22, 23, 24}
 
 
 @pytest.mark.parametrize(
@@ -34,13 +35,17 @@ def test_a_grant_gives_what_it_says_and_no_more() -> None:
     [
         ('read="coils 0-7"', {1}),
         ('read="discrete 0"', {2}),
-        ('read="holding 0"', {3}),
+        ('read="holding 0"', {3, 24}),
         ('read="input all"', {4}),
         ('write="coils 0"', {5, 15}),
         ('write="holding 0"', {6, 16}),
-        ('write="holding 0", read="holding 0"', {3, 6, 16, 22, 23}),
+        ('write="holding 0", read="holding 0"', {3, 6, 16, 22, 23, 24}),
         ('write="discrete 0, input 0"', set()),
-        ('read="all", write="all"', {1, 2, 3, 4, 5, 6, 15, 16, 22, 23}),
+        ('read="all", write="all"', {1, 2, 3, 4, 5, 6, 15, 16, 20, 21, 22, 23, 24}),
+        ('read="file 4 0-9"', {20}),
+        ('write="file all"', {21}),
+        ('function="identify"', {17}),
+        ('function="diagnose"', {7, 11, 12}),
     ],
 )
 def test_each_right_brings_its_functions(grant: str, functions: set[int]) -> None:
@@ -117,7 +122,13 @@ def test_the_quick_start_is_for_the_owner_alone() -> None:
         ('grants=[{units="1", write="all", values="0..1"}]', "role.r.grants[0].values", "holding registers"),
         ('grants=[{units="1", write="holding 1", values="5..1"}]', "role.r.grants[0].values", "is no limit"),
         ('grants=[{units="1", write="holding 1", values="0..65536"}]', "role.r.grants[0].values", "is no limit"),
-        ('grants=[{units="1", function="identify"}]', "role.r.grants[0].function", "unknown key"),
+        ('grants=[{units="1", function="0x5A"}]', "role.r.grants[0].function", "is no function"),
+        ('grants=[{units="1", function="6"}]', "role.r.grants[0].function", "granted by its cells"),
+        ('grants=[{units="1", function="8"}]', "role.r.grants[0].function", "is no function"),
+        ('grants=[{function="identify"}]', "role.r.grants[0].units", "is missing"),
+        ('grants=[{manage=["everything"]}]', "role.r.grants[0].manage", "nothing to manage"),
+        ('grants=[{units="1", read="file 0"}]', "role.r.grants[0].read", "names no cells"),
+        ('grants=[{units="1", read="file 1 9999-10000"}]', "role.r.grants[0].read", "no range"),
         ('issuers=["CN=plant"]', "role.r.issuers[0]", "names no issuer"),
         ('deny=["all"]', "role.r.deny", "unknown key"),
     ],

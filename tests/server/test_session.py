@@ -18,10 +18,11 @@ from fieldgate_server.framing import Framer
 from fieldgate_server.functions import Function, Request
 from fieldgate_server.guard import Guard
 from fieldgate_server.identity import Identity
+from fieldgate_server.memory import MemoryUnit
 from fieldgate_server.policy import OWNER_ROLE, OwnerPolicy
 from fieldgate_server.session import SLOTS, TURN, Session
-from fieldgate_server.settings import UnitSettings
-from fieldgate_server.units import MemoryUnit, Units
+from fieldgate_server.unit_settings import UnitSettings
+from fieldgate_server.units import Asker, Units
 
 
 class LateUnit(MemoryUnit):
@@ -29,9 +30,11 @@ class LateUnit(MemoryUnit):
 
     waiting: dict[int, tuple[asyncio.Future[bytes], bytes]]
 
-    def perform(self, function: Function, request: Request, pdu: bytes) -> bytes | asyncio.Future[bytes]:  # type: ignore[override]
+    def perform(  # type: ignore[override]
+        self, function: Function, request: Request, pdu: bytes, asker: Asker
+    ) -> bytes | asyncio.Future[bytes]:
         if function.code != 3:
-            return super().perform(function, request, pdu)
+            return super().perform(function, request, pdu, asker)
         later: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self.waiting[request.read_start] = later, function.run(self, request, pdu)
         return later
@@ -46,7 +49,7 @@ class Served:
 
     def __init__(self, folder: Path, expires: float | None = None) -> None:
         memory = UnitSettings().build()
-        self.late = LateUnit(memory.coils, memory.discrete, memory.holding, memory.input)
+        self.late = LateUnit(2, memory.coils, memory.discrete, memory.holding, memory.input)
         self.late.waiting = {}
         self.sessions: list[Session] = []
         self.audit = Audit(folder / "audit.log")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import itertools
 import os
 import shutil
 import socket
@@ -149,8 +150,8 @@ def test_root_has_to_ask_for_a_quick_start(tmp_path: Path) -> None:
         ) as process:
             try:
                 assert process.stdout is not None
-                port = int(process.stdout.readline().rpartition(":")[2])
-                assert process.stdout.readline() == "ready\n"
+                lines = list(itertools.takewhile(lambda line: line != "ready\n", process.stdout))
+                port = int(next(line for line in lines if line.startswith("listening: modbus ")).rpartition(":")[2])
                 done = fieldgate("client", "read", f"modbus://127.0.0.1:{port}", "-r", "1")
                 assert done.returncode == code, done.stderr
             finally:

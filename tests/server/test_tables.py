@@ -33,12 +33,17 @@ def test_registers_are_big_endian() -> None:
 
 
 def test_one_initial_value_fills_all() -> None:
-    assert registers(4, [17]).read(0, 4) == b"\0\x11" * 4
-    assert bits(9, [1]).read(0, 9) == b"\xff\x01"
+    assert registers(4, 17).read(0, 4) == b"\0\x11" * 4
+    assert bits(9, 1).read(0, 9) == b"\xff\x01"
+
+
+def test_a_list_sets_the_first_cells() -> None:
+    assert registers(3, [17]).read(0, 3) == b"\0\x11\0\0\0\0"
+    assert bits(9, [1]).read(0, 9) == b"\x01\0"
 
 
 def test_the_whole_address_space_fits() -> None:
-    table = bits(65536, [0])
+    table = bits(65536)
     table.write(65535, 1, b"\x01")
     assert table.read(65528, 8) == b"\x80"
     assert table.size == 65536

@@ -50,6 +50,8 @@ class Box:
         for line in self.process.stdout:
             if line == "ready\n":
                 return ports
+            if not line.startswith("listening: "):
+                continue
             _, door, address = line.split()
             ports[door] = int(address.rpartition(":")[2])
         raise AssertionError(f"the server did not start:\n{self.log()}")

@@ -1,0 +1,17 @@
+"""Every function that is served, by code and sub-code. Whatever is not here is answered with exception 01."""
+
+from __future__ import annotations
+
+from fieldgate_server.diagnostics import DIAGNOSTICS
+from fieldgate_server.files import FILES
+from fieldgate_server.functions import Function
+from fieldgate_server.identification import IDENTIFICATION
+from fieldgate_server.table_functions import TABLE_FUNCTIONS
+
+_ALL: tuple[Function, ...] = (*TABLE_FUNCTIONS, *FILES, *DIAGNOSTICS, *IDENTIFICATION)
+
+FUNCTIONS: tuple[Function, ...] = tuple(sorted(_ALL, key=lambda function: (function.code, function.sub or 0)))
+BY_NAME: dict[str, Function] = {function.name: function for function in FUNCTIONS}
+"""By the name that the policy uses: "3", "8/0A", "43/14"."""
+WITH_SUB_CODES: dict[int, int] = {8: 2, 43: 1}
+"""Codes that a sub-code follows, and its bytes."""
