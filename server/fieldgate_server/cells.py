@@ -29,7 +29,8 @@ def _part(text: str) -> Cells:
         space = Table(word)
     elif word == "file":
         number, _, rest = rest.strip().partition(" ")
-        if number == "all" and not rest:
+        rest = rest or "all"
+        if number == rest == "all":
             return Cells(ALL_FILES, 0, ADDRESSES)
         if re.fullmatch("[0-9]{1,5}", number) and 1 <= int(number) < ADDRESSES:
             space, limit = File(int(number)), FILE_RECORDS

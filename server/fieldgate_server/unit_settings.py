@@ -161,7 +161,7 @@ class UnitSettings:
             names=self._names(),
             changes=changes,
         )
-        if self.exception_status is not None and self.exception_status + _STATUS_OUTPUTS > unit.coils.size:
+        if self.exception_status is not None and not 0 <= self.exception_status <= unit.coils.size - _STATUS_OUTPUTS:
             raise ValueError(f"exception_status {self.exception_status}: there are not eight coils from there")
         return unit
 
