@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import dataclasses
 import signal
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import asyncio
+
     from fieldgate_server.settings import Settings
 
 _SERVER = """\
@@ -155,6 +156,8 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 def _event_loop() -> asyncio.Runner:
     """Give a runner on uvloop where it is to be had."""
+    import asyncio
+
     try:
         import uvloop
     except ImportError:
@@ -163,6 +166,8 @@ def _event_loop() -> asyncio.Runner:
 
 
 async def _serve(settings: Settings, options: argparse.Namespace, quit_word: bytes | None) -> None:
+    import asyncio
+
     from fieldgate_server.app import App
 
     app = App(
