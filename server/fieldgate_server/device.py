@@ -41,7 +41,7 @@ class Device:
 
     __slots__ = (
         "_events", "busy", "delimiter", "exception_status", "exceptions", "identification",
-        "listen_only", "naks", "polls", "received", "server_id", "unanswered",
+        "listen_only", "naks", "polls", "received", "restarting", "server_id", "unanswered",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +62,8 @@ class Device:
         self.received += 1
         if reply[0] < 0x80:
             self._events.append(_SENT)
+            if self.restarting is not None:
+                self.restart(clear_log=self.restarting)
             return
         code = reply[1]
         self.exceptions += 1
@@ -70,7 +72,7 @@ class Device:
         self._events.append(_SENT_EXCEPTION.get(code, _SENT))  # type: ignore[call-overload]
 
     def ignored(self) -> None:
-        """Count a request that came in listen-only mode, and was neither answered nor carried out."""
+        """Count a request that came in listen-only mode, and is not answered."""
         self.received += 1
         self.unanswered += 1
         self._events.append(_RECEIVED_LISTENING)
@@ -82,20 +84,19 @@ class Device:
         self.listen_only = True
         self._events.extend((_RECEIVED, _ENTERED_LISTEN_ONLY))
 
-    def restart(self, *, answered: bool = False, clear_log: bool = False) -> None:
-        """Restart communications (FC8/01): out of listen-only mode, counters at 0, the delimiter a line feed.
-
-        `answered`: a request asks for it whose reply is still to be counted.
-        """
+    def restart(self, *, clear_log: bool = False) -> None:
+        """Restart communications (FC8/01): out of listen-only mode, counters at 0, the delimiter a line feed."""
         if clear_log:
             self._events.clear()
         self._events.append(_RESTARTED)
         self.listen_only = False
         self.delimiter = LINE_FEED
-        self.clear(answered=answered)
+        self.restarting: bool | None = None
+        """Whether the restart that is due once its request has been answered clears the log; None: none is due."""
+        self.clear()
 
     def clear(self, *, answered: bool = False) -> None:
-        """Set all counters to 0 (FC8/0A); `answered` as in `restart`."""
+        """Set all counters to 0 (FC8/0A); `answered`: a request asks for it whose reply is still to be counted."""
         # the request that clears them is counted last, and is not to be seen in them
         self.received = -1 if answered else 0
         self.exceptions = self.unanswered = self.polls = self.naks = self.busy = 0

@@ -82,10 +82,15 @@ class Restart(Diagnostic):
     """FC8/01: restart communications; FF00 clears the event log too. It leads out of listen-only mode unanswered."""
 
     def run(self, unit: Storage, request: Request, pdu: bytes) -> bytes:
-        silent = unit.device.listen_only
+        device = unit.device
         clear_log = request.payload == _word(_RESTART_AND_CLEAR_LOG)
-        unit.device.restart(answered=not silent, clear_log=clear_log)
-        return b"" if silent else pdu
+        if device.listen_only:
+            device.ignored()
+            device.restart(clear_log=clear_log)
+            return b""
+        # first the reply, then the restart
+        device.restarting = clear_log
+        return pdu
 
 
 class Delimiter(Diagnostic):

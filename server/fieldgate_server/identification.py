@@ -19,16 +19,13 @@ _HEAD = 7
 
 
 class ReportServerId(Function):
-    """FC17: the server id, that it runs, and vendor, product and revision as text."""
+    """FC17: the server id, and that it runs; text after that would be taken for the indicator by some clients."""
 
     def parse(self, pdu: bytes) -> Request | None:
         return NOTHING if len(pdu) == 1 else None
 
     def run(self, unit: Storage, request: Request, pdu: bytes) -> bytes:
-        device = unit.device
-        objects = dict(device.identification.items()) if device.identification else {}
-        about = b" ".join(value for key in (VENDOR_NAME, PRODUCT_CODE, REVISION) if (value := objects.get(key)))
-        body = (device.server_id + _RUNNING + about)[: MAX_PDU - 2]
+        body = unit.device.server_id + _RUNNING
         return b"%c%c%b" % (self.code, len(body), body)
 
 

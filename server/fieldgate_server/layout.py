@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from fieldgate_core.modbus import File, Space, Table
+from fieldgate_core.modbus import ADDRESSES, File, Space, Table
 
 PACKED_REGISTERS = 4096
 """Registers of an overlaid unit that hold the 65,536 coils, 16 each: coil 0 is bit 0 of register 0."""
@@ -51,7 +51,8 @@ def views(layout: Layout, cells: Cells) -> tuple[Cells, ...]:
     if layout is Layout.UNIFIED:
         return both
     if space.is_bits:
-        first, last = start >> 4, (start + count - 1) >> 4
+        # coils past the last address are in no register: they count as covered
+        first, last = start >> 4, (min(start + count, ADDRESSES) - 1) >> 4
         return (
             *both,
             Cells(Table.HOLDING, first, last - first + 1),
