@@ -19,13 +19,15 @@ _HEAD = 7
 
 
 class ReportServerId(Function):
-    """FC17: the server id, and that it runs; text after that would be taken for the indicator by some clients."""
+    """FC17: the server id, else the product code, and that it runs; text after that would be taken for the indicator by some clients."""
 
     def parse(self, pdu: bytes) -> Request | None:
         return NOTHING if len(pdu) == 1 else None
 
     def run(self, unit: Storage, request: Request, pdu: bytes) -> bytes:
-        body = unit.device.server_id + _RUNNING
+        device = unit.device
+        objects = dict(device.identification.items()) if device.identification else {}
+        body = (device.server_id or objects.get(PRODUCT_CODE, b"")) + _RUNNING
         return b"%c%c%b" % (self.code, len(body), body)
 
 

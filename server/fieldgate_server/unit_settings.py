@@ -177,10 +177,9 @@ class UnitSettings:
 
     def _device(self) -> Device:
         objects = self.identification.build(self.id)
-        server_id = self.server_id.encode() or objects[PRODUCT_CODE]
-        if not self.server_id.isascii() or len(server_id) > LONGEST_OBJECT:
+        if not self.server_id.isascii() or len(self.server_id) > LONGEST_OBJECT:
             raise ValueError(f"server_id must be ASCII text of at most {LONGEST_OBJECT} characters")
-        return Device(objects, server_id, self.exception_status)
+        return Device(objects, self.server_id.encode(), self.exception_status)
 
     def _names(self) -> dict[str, Cells]:
         named = {}

@@ -85,7 +85,6 @@ def test_each_unit_has_an_identification_of_its_own() -> None:
     assert dict(one.device.identification.items())[1] == b"unit-1"  # type: ignore[union-attr]
     objects = dict(two.device.identification.items())  # type: ignore[union-attr]
     assert (objects[0], objects[1], objects[128]) == (b"ACME", b"unit-2", b"x")
-    assert two.device.server_id == b"unit-2"
 
 
 @pytest.mark.parametrize(
