@@ -36,7 +36,8 @@ class Changes:
     def __init__(self) -> None:
         self._subscribers: tuple[Subscriber, ...] = ()
 
-    def __bool__(self) -> bool:
+    @property
+    def wanted(self) -> bool:
         """Tell whether anybody wants to know."""
         return bool(self._subscribers)
 

@@ -169,32 +169,48 @@ async def _serve(settings: Settings, options: argparse.Namespace, quit_word: byt
     import asyncio
 
     from fieldgate_server.app import App
+    from fieldgate_server.display import Display
 
+    display = Display(sys.stderr)
     app = App(
         settings,
         owner_rights=options.owner_rights,
         bind_retry=options.bind_retry,
-        show=_show if options.trace else None,
+        show=display.show if options.trace else None,
         quit_word=quit_word,
     )
     loop = asyncio.get_running_loop()
     operator = asyncio.Event()
+    started = asyncio.Event()
+    start = asyncio.current_task()
+
+    def stop() -> None:
+        operator.set()
+        if start is not None and not started.is_set():
+            # it waits for a port, or for a disk
+            start.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, operator.set)
+        loop.add_signal_handler(number, stop)
     _say(f"starting server on port {settings.listen.port}. {time.ctime()}")
-    async with app.running():
-        hosts = {"modbus": settings.listen.host}
-        hosts |= {"tls": settings.tls.host} if settings.tls else {}
-        hosts |= {"ssh": settings.ssh.host} if settings.ssh else {}
-        for door, port in app.ports.items():
-            host = hosts[door]
-            _say(f"listening: {door} {f'[{host}]' if ':' in host else host}:{port}")
-        _say("server running")
-        _say("ready")
-        ends = [asyncio.create_task(event.wait()) for event in (operator, app.asked_to_stop)]
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        for end in ends:
-            end.cancel()
+    try:
+        async with display.running(), app.running():
+            started.set()
+            hosts = {"modbus": settings.listen.host}
+            hosts |= {"tls": settings.tls.host} if settings.tls else {}
+            hosts |= {"ssh": settings.ssh.host} if settings.ssh else {}
+            for door, port in app.ports.items():
+                host = hosts[door]
+                _say(f"listening: {door} {f'[{host}]' if ':' in host else host}:{port}")
+            _say("server running")
+            _say("ready")
+            ends = [asyncio.create_task(event.wait()) for event in (operator, app.asked_to_stop)]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for end in ends:
+                end.cancel()
+    except asyncio.CancelledError:
+        if not operator.is_set():
+            raise
     who = "operator" if operator.is_set() else "quit word"
     _say(f"{who} terminated server at {time.ctime()}")
 
@@ -203,7 +219,3 @@ def _say(line: str) -> None:
     # who started the server may have closed the pipe since
     with contextlib.suppress(BrokenPipeError):
         print(line, flush=True)  # noqa: T201 - the command's output
-
-
-def _show(text: str) -> None:
-    sys.stderr.write(f"{text}\n")

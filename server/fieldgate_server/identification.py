@@ -19,7 +19,7 @@ _HEAD = 7
 
 
 class ReportServerId(Function):
-    """FC17: the server id, else the product code, and that it runs; text after that would be taken for the indicator by some clients."""
+    """FC17: the server id, else the product code, then that it runs: the last byte is what clients take for that."""
 
     def parse(self, pdu: bytes) -> Request | None:
         return NOTHING if len(pdu) == 1 else None

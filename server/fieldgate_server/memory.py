@@ -10,7 +10,8 @@ from fieldgate_server.changes import Change, Changes, runs
 from fieldgate_server.device import Device
 from fieldgate_server.functions import Function, Request
 from fieldgate_server.layout import PACKED_REGISTERS, Cells, Layout, views
-from fieldgate_server.tables import Bits, PackedBits, RegisterTable
+from fieldgate_server.spans import Spans
+from fieldgate_server.tables import Bits, PackedBits, RegisterTable, unpack_bits
 from fieldgate_server.units import Asker, Effect
 
 
@@ -47,7 +48,7 @@ class MemoryUnit:
         names: Mapping[str, Cells] | None = None,
         changes: Changes | None = None,
     ) -> None:
-        """Use `unified` or `overlaid` for the layouts in which tables share their cells."""
+        """In a shared layout `coils` and `discrete` are one table, `holding` and `input` another."""
         self.number = number
         self.coils = coils
         self.discrete = discrete
@@ -62,17 +63,10 @@ class MemoryUnit:
         self.layout = layout
         self.files = files or {}
         self.device = device or Device()
-        self.changes = changes or Changes()
-        self._read_only: dict[Space, list[tuple[int, int]]] = {}
-        for cells in read_only:
-            for view in views(layout, cells):
-                self._read_only.setdefault(view.space, []).append((view.start, view.start + view.quantity))
-        self._names: dict[Space, dict[int, str]] = {}
-        for name, cells in (names or {}).items():
-            for space, start, quantity in views(layout, cells):
-                named = self._names.setdefault(space, {})
-                for address in range(start, start + quantity):
-                    named[address] = f"{named[address]}, {name}" if address in named else name
+        self.changes = Changes() if changes is None else changes
+        fixed = [(view, "read-only") for cells in read_only for view in views(layout, cells)]
+        self._read_only = _spans(fixed)
+        self._names = _spans([(cells, name) for name, cells in (names or {}).items()])
 
     def size(self, space: Space) -> int:
         """Give how many cells a table has, or records a file; 0 for a file that is not there."""
@@ -88,7 +82,7 @@ class MemoryUnit:
         cells = Cells(space, start, quantity)
         if not 0 <= start <= self.size(space) - quantity:
             raise ValueError(f"unit {self.number} has no {cells}")
-        before = self._snapshot((cells,)) if self.changes else ()
+        before = self._snapshot((cells,)) if self.changes.wanted else ()
         self._table(space).write(start, quantity, values)
         self._tell(before, by)
 
@@ -129,15 +123,17 @@ class MemoryUnit:
 
     def names(self, cells: Cells) -> str | None:
         """Give the names of these cells, None if they have none."""
-        named = self._names.get(cells.space)
-        if not named:
+        if not self._names:
             return None
-        found = dict.fromkeys(named[at] for at in range(cells.start, cells.start + cells.quantity) if at in named)
+        found: dict[str, None] = {}
+        for space, start, quantity in views(self.layout, cells):
+            if space in self._names:
+                found.update(dict.fromkeys(self._names[space].over(start, quantity)))
         return ", ".join(found) or None
 
     def perform(self, function: Function, request: Request, pdu: bytes, asker: Asker) -> bytes:
         """Carry out a request whose cells all exist; who subscribed to changes is told of them."""
-        if not self.changes:
+        if not self.changes.wanted:
             return function.run(self, request, pdu)
         before = self._snapshot(function.writing(request))
         reply = function.run(self, request, pdu)
@@ -145,8 +141,8 @@ class MemoryUnit:
         return reply
 
     def _fixed(self, cells: Cells) -> bool:
-        start, end = cells.start, cells.start + cells.quantity
-        return any(first < end and start < last for first, last in self._read_only.get(cells.space, ()))
+        spans = self._read_only.get(cells.space)
+        return spans is not None and bool(spans.over(cells.start, cells.quantity))
 
     def _table(self, space: Space) -> Bits | RegisterTable:
         if isinstance(space, File):
@@ -160,7 +156,7 @@ class MemoryUnit:
     def _values(self, cells: Cells) -> tuple[int, ...]:
         data = self._table(cells.space).read(cells.start, cells.quantity)
         if isinstance(cells.space, Table) and cells.space.is_bits:
-            return tuple(data[at >> 3] >> (at & 7) & 1 for at in range(cells.quantity))
+            return unpack_bits(data, cells.quantity)
         return unpack(f">{cells.quantity}H", data)
 
     def _tell(self, before: Iterable[tuple[Cells, tuple[int, ...]]], by: str) -> None:
@@ -175,3 +171,10 @@ class MemoryUnit:
 def overlaid_bits(registers: RegisterTable) -> PackedBits:
     """Give the coils of an overlaid unit: the bits of its first registers, 4096 at most."""
     return PackedBits(registers, min(registers.size, PACKED_REGISTERS) * (ADDRESSES // PACKED_REGISTERS))
+
+
+def _spans(labelled: Iterable[tuple[Cells, str]]) -> dict[Space, Spans]:
+    by_space: dict[Space, list[tuple[int, int, str]]] = {}
+    for (space, start, quantity), label in labelled:
+        by_space.setdefault(space, []).append((start, start + quantity, label))
+    return {space: Spans(spans) for space, spans in by_space.items()}

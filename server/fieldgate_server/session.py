@@ -164,9 +164,9 @@ class Session(asyncio.Protocol):
         frames = self._framer.take(room)
         out: list[bytes] = []
         for head, unit, pdu in frames:
-            answer = guard.answer(unit, pdu, head)
             if self._show is not None:
                 self._show(trace.text(reply(head, unit, pdu), reply=False, peer=guard.identity.peer))
+            answer = guard.answer(unit, pdu, head)
             if not isinstance(answer, bytes):
                 self._later(head, unit, pdu, answer)
                 continue

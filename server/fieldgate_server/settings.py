@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fieldgate_core.url import LOOPBACK_PORT, SSH_PORT, TLS_PORT, is_loopback
+from fieldgate_server.simulation import check_rate
 from fieldgate_server.unit_settings import UnitSettings
 
 
@@ -69,6 +70,7 @@ class Settings:
             raise ValueError("two units have the same id")
         if not ids:
             raise ValueError("there must be a unit")
+        check_rate(one for unit in self.unit for one in unit.simulate)
         if len(ids) > 1 and sum(unit.default for unit in self.unit) != 1:
             raise ValueError("of several units exactly one says default = true: unit identifiers 0 and 255 name it")
         if (self.tls or self.ssh) and self.policy is None:

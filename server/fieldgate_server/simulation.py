@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 import csv
 import logging
-import math
 import re
 from array import array
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -20,15 +19,19 @@ from fieldgate_core.modbus import AddressRange, Space, Table
 from fieldgate_server.cells import parse
 from fieldgate_server.layout import Cells, Layout, views
 from fieldgate_server.signals import Constant, Counter, Playback, Ramp, Signal, Sine, Square, Walk
+from fieldgate_server.tables import pack_bits
 
 log = logging.getLogger("fieldgate.simulation")
 
 BY = "simulation"
 """The author of a simulated change."""
 SHORTEST, LONGEST = 0.01, 86400.0
+LONGEST_PERIOD = 366 * 86400.0
 """Bounds of an interval, in seconds."""
 MOST_VALUES = 50_000
-"""Values a second of one unit: more would keep the event loop from its clients."""
+"""Values a second of all units: more would keep the event loop from its clients."""
+_PIECE = 256
+"""Values that are worked out in one turn of the event loop."""
 
 _CYCLE = {"low", "high", "period"}
 _USES = {
@@ -70,13 +73,11 @@ class SimulatedRange(NamedTuple):
 
     def values(self, tick: int) -> bytes:
         """Give the values of all cells at a tick, in wire order."""
-        values = [signal.at(tick) for signal in self.signals]
-        if not self.table.is_bits:
-            return b"".join(value.to_bytes(2, "big") for value in values)
-        packed = bytearray((len(values) + 7) // 8)
-        for index, value in enumerate(values):
-            packed[index >> 3] |= value << (index & 7)
-        return bytes(packed)
+        return self.packed([signal.at(tick) for signal in self.signals])
+
+    def packed(self, values: Sequence[int]) -> bytes:
+        """Give values of its cells in wire order."""
+        return pack_bits(values) if self.table.is_bits else b"".join(value.to_bytes(2, "big") for value in values)
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,11 @@ class SimulateSettings:
         """
         table, addresses = _one_range(self.cells)
         return SimulatedRange(table, addresses, self.interval, self._signals(unit, table, addresses))
+
+    @property
+    def rate(self) -> float:
+        """Values a second."""
+        return _one_range(self.cells)[1].count / self.interval
 
     def _signals(self, unit: int, table: Table, addresses: AddressRange) -> Sequence[Signal]:
         each = range(addresses.start, addresses.last + 1)
@@ -172,11 +178,20 @@ class SimulateSettings:
 
     def _check_period(self, period: float) -> None:
         least = _LEAST_TICKS[self.kind]
-        if not least * self.interval <= period < math.inf:
+        if not least * self.interval <= period <= LONGEST_PERIOD:
             raise ValueError(
                 f"period {period:g} s is not {least} or more ticks of {self.interval:g} s, which a {self.kind} needs: "
                 "a longer period or a shorter interval"
             )
+
+
+def check_rate(simulated: Iterable[SimulateSettings]) -> None:
+    """Check that a server can bear all of these. Raises ValueError."""
+    rate = sum(one.rate for one in simulated)
+    if rate > MOST_VALUES:
+        raise ValueError(
+            f"{rate:.0f} simulated values a second are more than {MOST_VALUES}: fewer cells or a longer interval"
+        )
 
 
 class Simulation:
@@ -195,7 +210,7 @@ class Simulation:
     def start(self) -> None:
         """Put the values of tick 0."""
         for range_ in self._ranges:
-            self._put(range_, 0)
+            self._put(range_, range_.values(0))
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Simulation]:
@@ -227,11 +242,21 @@ class Simulation:
                 due = now // intervals[index]
                 if due > ticks[index]:
                     ticks[index] = due
-                    self._put(range_, due)
+                    self._put(range_, range_.packed(await _shared(range_, due)))
 
-    def _put(self, range_: SimulatedRange, tick: int) -> None:
+    def _put(self, range_: SimulatedRange, values: bytes) -> None:
         start, count = range_.addresses.start, range_.addresses.count
-        self._unit.put(range_.table, start, range_.values(tick), BY, quantity=count)
+        self._unit.put(range_.table, start, values, BY, quantity=count)
+
+
+async def _shared(range_: SimulatedRange, tick: int) -> list[int]:
+    """Work out the values of a tick piece by piece, so that clients have their turns in between."""
+    values: list[int] = []
+    for first in range(0, len(range_.signals), _PIECE):
+        if first:
+            await asyncio.sleep(0)
+        values += [signal.at(tick) for signal in range_.signals[first : first + _PIECE]]
+    return values
 
 
 def _one_range(text: str) -> tuple[Table, AddressRange]:
@@ -307,11 +332,6 @@ def _check_fit(unit: SimulatedUnit, ranges: Sequence[SimulatedRange]) -> None:
                 space, address = min(twice)
                 raise ValueError(f"{space} {address} is simulated twice, the second time as one of {cells}")
         taken |= _each(cells)
-    rate = sum(range_.addresses.count / range_.interval for range_ in ranges)
-    if rate > MOST_VALUES:
-        raise ValueError(
-            f"{rate:.0f} simulated values a second are more than {MOST_VALUES}: fewer cells or a longer interval"
-        )
 
 
 def _each(cells: Cells) -> set[tuple[Space, int]]:

@@ -112,10 +112,21 @@ def bits(size: int, initial: Sequence[int] | int = 0) -> BitTable:
     room = (size + 7) // 8
     if isinstance(initial, int):
         return BitTable(size, (b"\xff" if _checked(initial, 1) else b"\0") * room)
-    packed = bytearray(room)
-    for index, value in enumerate(_fitting(size, initial)):
-        packed[index >> 3] |= _checked(value, 1) << (index & 7)
-    return BitTable(size, bytes(packed))
+    values = [_checked(value, 1) for value in _fitting(size, initial)]
+    return BitTable(size, pack_bits(values).ljust(room, b"\0"))
+
+
+def pack_bits(values: Sequence[int]) -> bytes:
+    """Pack bits as on the wire: eight a byte, the first in the lowest bit."""
+    packed = bytearray((len(values) + 7) // 8)
+    for index, value in enumerate(values):
+        packed[index >> 3] |= value << (index & 7)
+    return bytes(packed)
+
+
+def unpack_bits(data: bytes, count: int) -> tuple[int, ...]:
+    """Give the first `count` bits of packed ones."""
+    return tuple(data[at >> 3] >> (at & 7) & 1 for at in range(count))
 
 
 def _fitting(size: int, initial: Sequence[int]) -> Sequence[int]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
 
+from fieldgate_core.logs import printable
 from fieldgate_core.modbus import ADDRESSES, DEFAULT_UNIT_ALIASES, FILE_RECORDS, File, unit_id
 from fieldgate_server import cells
 from fieldgate_server.changes import Changes
@@ -146,14 +148,14 @@ class UnitSettings:
         layout = Layout(self.layout)
         shared = layout is not Layout.SEPARATE
         size = ADDRESSES if shared else DEFAULT_SIZE
-        holding = self._named("holding").registers(size)
-        coils = overlaid_bits(holding) if layout is Layout.OVERLAID else self._named("coils").bits(size)
+        holding = self._registers("holding", size)
+        coils = overlaid_bits(holding) if layout is Layout.OVERLAID else self._bits("coils", size)
         unit = MemoryUnit(
             self.id,
             coils,
-            coils if shared else self._named("discrete").bits(size),
+            coils if shared else self._bits("discrete", size),
             holding,
-            holding if shared else self._named("input").registers(size),
+            holding if shared else self._registers("input", size),
             layout=layout,
             files=self._files(),
             device=self._device(),
@@ -165,15 +167,23 @@ class UnitSettings:
             raise ValueError(f"exception_status {self.exception_status}: there are not eight coils from there")
         return unit
 
-    def _named(self, table: str) -> TableSettings:
-        given: TableSettings | None = getattr(self, table)
-        return given or TableSettings()
+    def _registers(self, table: str, size: int) -> RegisterTable:
+        with _place(table):
+            return (getattr(self, table) or TableSettings()).registers(size)
+
+    def _bits(self, table: str, size: int) -> BitTable:
+        with _place(table):
+            return (getattr(self, table) or TableSettings()).bits(size)
 
     def _files(self) -> dict[int, RegisterTable]:
         numbers = [file.number for file in self.file]
         if len(set(numbers)) != len(numbers):
             raise ValueError("two files have the same number")
-        return {file.number: registers(file.records, file.initial) for file in self.file}
+        files = {}
+        for index, file in enumerate(self.file):
+            with _place(f"file[{index}]"):
+                files[file.number] = registers(file.records, file.initial)
+        return files
 
     def _device(self) -> Device:
         objects = self.identification.build(self.id)
@@ -184,11 +194,21 @@ class UnitSettings:
     def _names(self) -> dict[str, Cells]:
         named = {}
         for name, text in self.names.items():
-            cells_of = _cells(f"names.{name}", text)
+            key = f"names.{printable(name)}"
+            cells_of = _cells(key, text)
             if len(cells_of) != 1:
-                raise ValueError(f'names.{name}: one run of cells, such as "holding 100-101"')
+                raise ValueError(f'{key}: one run of cells, such as "holding 100-101"')
             named[name] = cells_of[0]
         return named
+
+
+@contextlib.contextmanager
+def _place(key: str) -> Iterator[None]:
+    """Say of a fault which key it belongs to."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
 
 
 def _cells(key: str, text: str) -> list[Cells]:

@@ -6,6 +6,7 @@ import getpass
 import os
 import pwd
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from support.api import PATIENCE
 from support.asking import stock_options
-from support.box import fieldgate
+from support.box import FIELDGATE, clean_environment, fieldgate
 from support.other_user import other_user
 from support.site import TABLES_OF_THE_VECTORS, Pki, write_files
-from support.started import Started, framed, started, starting
+from support.started import Started, framed, owner, started, starting
 
 TOOLS = ("mbpoll", "ssh", "openssl")
 """Stock tools that these tests need (conftest.py)."""
@@ -348,6 +350,20 @@ def test_a_taken_port_is_had_when_it_is_released(tmp_path: Path) -> None:
             assert server.ports == {"modbus": port}
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_waits_for_a_port_is_stopped_at_once(tmp_path: Path, number: signal.Signals) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        starting(tmp_path, "-p", str(taken.getsockname()[1]), "--bind-retry", "3600") as server,
+    ):
+        server.wait_log("the port is taken; trying again")
+        server.process.send_signal(number)
+        code, lines = server.wait_end()
+    assert code == 0
+    assert "operator terminated server" in lines[-1]
+    assert "Traceback" not in server.log()
+
+
 # every frame
 
 
@@ -371,3 +387,24 @@ def test_without_it_no_frame_is_shown(quick: Started) -> None:
     check_serves(quick)
     quick.wait_log("disconnected: ")
     assert not re.search("(request|reply): ", quick.log())
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize("reader", ["true", "sleep 3600"])
+def test_a_reader_of_the_trace_that_stops_reading_holds_nobody_up(tmp_path: Path, reader: str) -> None:
+    """One that has gone, and one that leaves the pipe full."""
+    server = [*FIELDGATE, "server", "run", "-p", "0", "--trace", *owner()]
+    command = ["bash", "-c", f'"$@" 2> >(exec {reader})', "bash", *server]
+    with subprocess.Popen(
+        command, env=clean_environment(), stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            port = next(int(line.rpartition(":")[2]) for line in process.stdout if line.startswith("listening: "))
+            with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+                stream = connection.makefile("rb")
+                for _ in range(200):
+                    connection.sendall(framed("03 00 00 00 64"))
+                    assert stream.read(209)[7:9] == b"\x03\xc8"
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from pathlib import Path
 
 import pytest
 
 from fieldgate_core.modbus import File, Space, Table
+from fieldgate_server.app import App
 from fieldgate_server.audit import Audit
 from fieldgate_server.changes import Change, Changes
 from fieldgate_server.guard import Guard
@@ -14,6 +17,7 @@ from fieldgate_server.identity import Identity
 from fieldgate_server.layout import Layout
 from fieldgate_server.memory import MemoryUnit
 from fieldgate_server.policy import OWNER_ROLE, OwnerPolicy
+from fieldgate_server.settings import ListenSettings, Settings
 from fieldgate_server.unit_settings import FileSettings, UnitSettings
 from fieldgate_server.units import Units
 
@@ -126,3 +130,18 @@ def test_who_unsubscribed_hears_no_more() -> None:
     watched.end()
     watched.ask("0600000001")
     assert watched.heard == []
+
+
+async def test_whoever_subscribes_to_a_running_server_hears_of_its_changes() -> None:
+    app = App(Settings(listen=ListenSettings(port=0)), owner_rights=True)
+    heard: list[Change] = []
+    async with app.running():
+        app.changes.subscribe(heard.append)
+        reader, writer = await asyncio.open_connection("127.0.0.1", app.ports["modbus"])
+        writer.write(bytes.fromhex("000100000006 01 06 0005 0007"))
+        await reader.readexactly(12)
+        writer.close()
+    assert [(change.unit, change.space, change.start, change.after) for change in heard] == [
+        (1, Table.HOLDING, 5, (7,))
+    ]
+    assert heard[0].by == f"unix:{os.geteuid()}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from fieldgate_core.errors import ConfigError
 from fieldgate_core.modbus import Table
 from fieldgate_server.layout import Layout
 from fieldgate_server.memory import MemoryUnit
-from fieldgate_server.simulation import SimulatedRange, SimulateSettings, Simulation
+from fieldgate_server.settings import Settings
+from fieldgate_server.simulation import SimulatedRange, SimulateSettings, Simulation, _shared
 from fieldgate_server.tables import bits, registers
+from fieldgate_server.unit_settings import TableSettings, UnitSettings
 
 SINE = {"cells": "input 0-9", "kind": "sine", "low": 180, "high": 250, "period": 60}
 WALK = {"cells": "input 0-9", "kind": "walk", "low": 180, "high": 250, "step": 3}
@@ -116,6 +119,7 @@ class Watched:
         (BLINK | {"period": 1.9}, "is not 2 or more ticks"),
         (SINE | {"period": float("nan")}, "period nan s is not"),
         (SINE | {"period": float("inf")}, "period inf s is not"),
+        (SINE | {"interval": 0.01, "period": 1e308}, "period 1e+308 s is not"),
         (SINE | {"cells": "coils 0"}, "coils are 0 or 1, and a sine is not: kind is constant, square, csv there"),
         (COUNTER | {"cells": "discrete 0"}, "discrete are 0 or 1, and a counter is not"),
         (WALK | {"cells": "discrete 0", "low": 0, "high": 1, "step": 1}, "and a walk is not"),
@@ -302,10 +306,23 @@ def test_bits_beside_the_simulated_ones_are_left_alone() -> None:
 
 
 def test_more_than_the_event_loop_can_bear_is_refused() -> None:
-    bearable = {"cells": "input 0-499", "kind": "constant", "value": 1, "interval": 0.01}
-    Simulation(memory(1000), ranges(bearable))
+    half = SimulateSettings(cells="input 0-249", kind="constant", value=1, interval=0.01)
+    one = UnitSettings(id=1, default=True, input=TableSettings(1000), simulate=(half,))
+    two = replace(one, id=2, default=False)
+    Settings(unit=(one, two))
+    more = SimulateSettings(cells="input 250", kind="constant", value=1)
     with pytest.raises(ValueError, match="50001 simulated values a second are more than 50000"):
-        Simulation(memory(1000), ranges(bearable, {"cells": "input 500", "kind": "constant", "value": 1}))
+        Settings(unit=(one, replace(two, simulate=(half, more))))
+
+
+async def test_a_large_range_is_worked_out_in_pieces_and_put_at_once() -> None:
+    unit = memory(1000)
+    (counted,) = ranges({"cells": "input 0-999", "kind": "counter", "interval": 0.01})
+    turns = asyncio.create_task(_shared(counted, 7))
+    await asyncio.sleep(0)
+    assert not turns.done(), "others have their turn in between"
+    assert await turns == [7] * 1000
+    assert unit.input.read(0, 1) == b"\0\0"
 
 
 def test_ranges_that_fit_side_by_side_are_taken_and_tick_0_is_put_at_once() -> None:
