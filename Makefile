@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo test test-long check bench wheel lock clean
+.PHONY: help demo test test-long check bench wheel docs lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -38,6 +38,9 @@ bench: $(READY) ## measure against peers, side by side (bench/README.md tells wh
 
 wheel: $(READY) ## build the wheel into dist/
 	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+docs: $(READY) ## write the generated parts of docs anew
+	@PYTHONPATH=tests $(BIN)/python -m support.function_table
 
 lock: ## write the two hash-locked files anew from pyproject.toml
 	@$(PYTHON) -m venv $(VENV)-lock

@@ -42,6 +42,7 @@ PROXIES = ("stunnel", "haproxy")  # the target is set against the best of them
 
 ONE = Shape()
 DEEP = Shape(depth=16)
+MANY = Shape(connections=32, beside=True)
 TLS_ONE = Shape(tls=True)
 TLS_MANY = Shape(tls=True, connections=32, beside=True)
 
@@ -84,6 +85,30 @@ ROWS = {
         figures=(
             Figure("p50, one connection", TLS_ONE, _p50, "us", PROXIES, "lower", 0.65),
             Figure("rate, 32 connections", TLS_MANY, _rate, "/s", PROXIES, "higher", 1.15),
+        ),
+    ),
+    "guard": Row(
+        about="what policy, audit and metrics cost: FC3 of 10 registers with them and without",
+        servers={
+            "unguarded": servers.unguarded,
+            SUBJECT: servers.fieldgate_with_metrics,
+            "quick start": servers.quick_start,
+        },
+        figures=(
+            Figure("rate, 32 connections", MANY, _rate, "/s", ("quick start",), "higher", 0.85),
+            Figure("rate, one connection", ONE, _rate, "/s", ("unguarded",), "higher", 0.85),
+        ),
+    ),
+    "grants": Row(
+        about="FC3 of 10 registers by a role with 1 grant, with 100, and (fieldgate) with 10,000",
+        servers={
+            "1 grant": servers.with_grants(1),
+            "100 grants": servers.with_grants(100),
+            SUBJECT: servers.with_grants(10_000),
+        },
+        figures=(
+            Figure("CPU a request", ONE, _cpu, "us", ("1 grant",), "lower", 1.05),
+            Figure("rate, 16 deep", DEEP, _rate, "/s", ("1 grant",), "higher", 0.95),
         ),
     ),
 }

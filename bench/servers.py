@@ -7,6 +7,7 @@ import os
 import pwd
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.lab import MODBUS_READY, STUNNEL_READY, TLS_READY, Lab, Server
@@ -14,6 +15,8 @@ from bench.toolchain import HERE, compiled, tool
 
 ISSUER = "x509:CN=fieldgate-issuing-1"  # what `fieldgate certs init` names its issuing CA
 PYMODBUS = HERE / "peers/pymodbus_server.py"
+UNGUARDED = HERE / "peers/unguarded_server.py"
+EVERYTHING = '{ units = "all", read = "all", write = "all" }'
 
 
 def floor(lab: Lab) -> Server:
@@ -44,6 +47,34 @@ def fieldgate(lab: Lab) -> Server:
     return _fieldgate(lab, "fieldgate", MODBUS_READY)
 
 
+def fieldgate_with_metrics(lab: Lab) -> Server:
+    """Start fieldgate's loopback listener, with policy, audit and metrics on."""
+    return _fieldgate(lab, "fieldgate-metrics", MODBUS_READY, "[metrics]\nport = 0\n")
+
+
+def quick_start(lab: Lab) -> Server:
+    """Start fieldgate as nobody has configured it: the owner may do everything, no trail file, no metrics."""
+    command = (lab.fieldgate, "server", "run", "--port", "0")
+    return lab.serve("quick-start", (*command, "--owner-rights") if os.geteuid() == 0 else command)
+
+
+def unguarded(lab: Lab) -> Server:
+    """Start fieldgate's own framing, functions and tables, with policy, audit and counting taken out."""
+    return lab.serve("unguarded", [sys.executable, UNGUARDED])
+
+
+def with_grants(count: int) -> Callable[[Lab], Server]:
+    """Give the start of fieldgate with so many grants for the role that asks, none of which can be joined."""
+
+    def start(lab: Lab) -> Server:
+        # the first covers what is asked; with a gap behind each, every one is a run of its own
+        more = [f'{{ units = "1", read = "holding {12 + 6 * at}-{16 + 6 * at}" }}' for at in range(count - 1)]
+        grants = ", ".join(['{ units = "1", read = "holding 0-9" }', *more])
+        return _fieldgate(lab, f"fieldgate-{count}-grants", MODBUS_READY, grants=grants)
+
+    return start
+
+
 def fieldgate_tls(lab: Lab) -> Server:
     """Start fieldgate's TLS door, with policy and audit on."""
     door = f"""
@@ -55,12 +86,12 @@ identity = "{lab.pki.server}"
     return _fieldgate(lab, "fieldgate-tls", TLS_READY, door)
 
 
-def _fieldgate(lab: Lab, name: str, ready: str, door: str = "") -> Server:
+def _fieldgate(lab: Lab, name: str, ready: str, door: str = "", grants: str = EVERYTHING) -> Server:
     user = pwd.getpwuid(os.geteuid()).pw_name
     policy = f"""
 [role.bench]
 issuers = ["{ISSUER}"]
-grants = [{{ units = "all", read = "all", write = "all" }}]
+grants = [{grants}]
 
 [identity]
 "unix:{user}" = "bench"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 ROLE_OID = "1.3.6.1.4.1.50316.802.1"
 """The role extension's object identifier (R-21)."""
@@ -71,7 +71,7 @@ def decode_role(values: Sequence[bytes]) -> RoleClaim:
 
 @dataclass(frozen=True, slots=True)
 class TlsCredentials:
-    """A client certificate that a TLS handshake has verified. `valid_until` in seconds since 1970."""
+    """A client certificate (DER) that a TLS handshake has verified. `valid_until` in seconds since 1970."""
 
     peer: str
     issuer: str
@@ -79,6 +79,7 @@ class TlsCredentials:
     common_name: str
     claim: RoleClaim
     valid_until: float
+    certificate: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import difflib
 import tomllib
 import types
 import typing
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from fieldgate_core.errors import ConfigError
 
 T = TypeVar("T")
 
-_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
+_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path", date: "a date"}
 
 
 def read_toml(file: Path) -> dict[str, Any]:
@@ -41,7 +42,29 @@ def load(file: Path, schema: type[T]) -> T:
 
 def build(raw: dict[str, Any], schema: type[T], *, where: str, base: Path) -> T:
     """Build `schema` from the tables of a TOML file. Raises ConfigError as `load` does."""
-    return typing.cast("T", _Reader(where, base).table(raw, schema, ""))
+    built, faults = examine(raw, schema, where=where, base=base)
+    if built is None:
+        raise faults[0]
+    return built
+
+
+def examine(raw: dict[str, Any], schema: type[T], *, where: str, base: Path) -> tuple[T | None, list[ConfigError]]:
+    """As `build`, but give all that is wrong at once, and None where something is.
+
+    A field whose name is a word of Python's ends with an underscore: `from_` is the key `from`.
+    """
+    try:
+        return typing.cast("T", _Reader(where, base).table(raw, schema, "")), []
+    except _FaultsError as wrong:
+        return None, wrong.faults
+
+
+class _FaultsError(Exception):
+    """All that is wrong below one key."""
+
+    def __init__(self, faults: list[ConfigError]) -> None:
+        super().__init__()
+        self.faults = faults
 
 
 class _Reader:
@@ -51,28 +74,48 @@ class _Reader:
         self.where = where
         self.base = base
 
-    def fail(self, key: str, problem: str, hint: str = "") -> ConfigError:
+    def fault(self, key: str, problem: str, hint: str = "") -> ConfigError:
         return ConfigError(f"{self.where}: {key}" if key else self.where, problem, hint=hint)
+
+    def fail(self, key: str, problem: str, hint: str = "") -> _FaultsError:
+        return _FaultsError([self.fault(key, problem, hint)])
 
     def table(self, raw: object, schema: type[Any], key: str) -> object:
         if not isinstance(raw, dict):
             raise self.fail(key, f"must be a table, not {raw!r}")
         types_of = typing.get_type_hints(schema)
-        fields = {field.name: field for field in dataclasses.fields(schema)}
+        fields = {field.name.rstrip("_"): field for field in dataclasses.fields(schema)}
+        faults = []
         for name in raw:
             if name not in fields:
                 near = difflib.get_close_matches(name, fields, n=1)
                 known = f"did you mean {near[0]}?" if near else f"known here: {', '.join(sorted(fields))}"
-                raise self.fail(_join(key, name), "unknown key", known)
+                faults.append(self.fault(_join(key, name), "unknown key", known))
         for name, field in fields.items():
             optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
             if name not in raw and not optional:
-                raise self.fail(_join(key, name), "is missing")
-        values = {name: self.value(raw[name], types_of[name], _join(key, name)) for name in fields if name in raw}
+                faults.append(self.fault(_join(key, name), "is missing"))
+        given = [name for name in fields if name in raw]
+        kinds = [types_of[fields[name].name] for name in given]
+        values = self.each([raw[name] for name in given], kinds, [_join(key, name) for name in given], faults)
         try:
-            return schema(**values)
+            return schema(**{fields[name].name: value for name, value in zip(given, values, strict=True)})
         except ValueError as error:
             raise self.fail(key, str(error)) from None
+        except ConfigError as error:
+            raise _FaultsError([error]) from None
+
+    def each(self, raws: list[Any], kinds: list[Any], keys: list[str], faults: list[ConfigError]) -> list[object]:
+        """Read several values; `faults` are those found before. Raises them with all others, if there are any."""
+        values = []
+        for raw, kind, key in zip(raws, kinds, keys, strict=True):
+            try:
+                values.append(self.value(raw, kind, key))
+            except _FaultsError as wrong:  # noqa: PERF203 - all that is wrong is told at once
+                faults = [*faults, *wrong.faults]
+        if faults:
+            raise _FaultsError(faults)
+        return values
 
     def value(self, raw: object, kind: Any, key: str) -> object:  # noqa: PLR0911
         origin = typing.get_origin(kind)
@@ -80,14 +123,16 @@ class _Reader:
             return self.union(raw, [arg for arg in typing.get_args(kind) if arg is not type(None)], key)
         if origin is tuple:
             if not isinstance(raw, list):
-                raise self.fail(key, f"must be a list, not {raw!r}")
+                hint = f"[[{key}]]" if isinstance(raw, dict) else "[...]"
+                raise self.fail(key, f"must be a list, not {raw!r}", f"write {hint}")
             inner = typing.get_args(kind)[0]
-            return tuple(self.value(item, inner, f"{key}[{index}]") for index, item in enumerate(raw))
+            return tuple(self.each(raw, [inner] * len(raw), [f"{key}[{index}]" for index in range(len(raw))], []))
         if origin is dict:
             if not isinstance(raw, dict):
                 raise self.fail(key, f"must be a table, not {raw!r}")
             inner = typing.get_args(kind)[1]
-            return {name: self.value(item, inner, _join(key, name)) for name, item in raw.items()}
+            values = self.each(list(raw.values()), [inner] * len(raw), [_join(key, name) for name in raw], [])
+            return dict(zip(raw, values, strict=True))
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
             return self.table(raw, kind, key)
         if kind is Path and isinstance(raw, str) and raw:
@@ -102,7 +147,7 @@ class _Reader:
         for kind in kinds[:-1]:
             try:
                 return self.value(raw, kind, key)
-            except ConfigError:
+            except _FaultsError:
                 continue
         return self.value(raw, kinds[-1], key)
 

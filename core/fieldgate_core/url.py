@@ -12,6 +12,7 @@ from fieldgate_core.errors import ConfigError
 LOOPBACK_PORT = 5020
 TLS_PORT = 802
 SSH_PORT = 2222
+METRICS_PORT = 9802
 
 
 class Scheme(StrEnum):

@@ -1,94 +1,115 @@
-"""The trail: one plain line for every session, refusal and write, flushed before the reply leaves."""
+"""The trail: one line for every session, refusal and write, on its way to the disk before the reply leaves."""
 
 from __future__ import annotations
 
-import functools
-import itertools
 import logging
-import os
+import threading
 import time
-from collections.abc import Mapping
-from datetime import UTC, datetime
+import weakref
+from asyncio import Future
 from pathlib import Path
 
-from fieldgate_core.errors import ConfigError
-from fieldgate_core.logs import printable
+from fieldgate_server.trail_collapse import Collapse
+from fieldgate_server.trail_export import Journald, Sink, Syslog
+from fieldgate_server.trail_file import TrailFile
+from fieldgate_server.trail_settings import AuditSettings
+from fieldgate_server.trail_text import facts_text
+from fieldgate_server.trail_writer import AuditError, Writer
+from fieldgate_tunnel import tls
+
+__all__ = ["Audit", "AuditError", "facts_text"]
 
 log = logging.getLogger("fieldgate.audit")
 
 
-LONGEST = 2000
-"""Characters of one fact: enough for any name that was authenticated, too few to be a flood."""
-
-
-class AuditError(Exception):
-    """The trail cannot be written; the cause is in the log."""
-
-
 class Audit:
-    """Writes the trail to `file` (created 0640, appended to), or to the log where there is none."""
+    """Writes the trail to a file, or to the log where there is none. Refusals that repeat are counted."""
 
-    def __init__(self, file: Path | None) -> None:
-        """Open the trail. Raises ConfigError if the file cannot be opened."""
-        self._sequence = itertools.count(1)
-        self._file = file
-        self._descriptor: int | None = None
-        self._torn = b""
+    def __init__(self, settings: AuditSettings | Path | None) -> None:
+        """Open the trail; a path stands for settings with nothing else. Raises ConfigError."""
+        self._collapse = Collapse()
+        self._mutex = threading.Lock()
         self._closed = False
-        if file is None:
+        self._sequence = 0
+        self._trail: TrailFile | None = None
+        self._writer: Writer | None = None
+        self._sinks: list[Sink] = []
+        if settings is None:
             return
-        try:
-            self._descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        except OSError as error:
-            raise ConfigError(f"audit {file}", f"cannot be opened for writing: {error.strerror}") from None
+        if isinstance(settings, Path):
+            settings = AuditSettings(settings)
+        context = tls.verifying_context(settings.syslog.ca, settings.syslog.identity) if settings.syslog else None
+        self._trail = TrailFile(settings)
+        collapse, mutex, sinks = self._collapse, self._mutex, self._sinks
 
-    def line(self, event: str, who: str = "", /, **facts: object) -> None:
+        def due(everything: bool) -> list[str]:
+            with mutex:
+                return collapse.due(time.monotonic(), everything=everything)
+
+        def written(lines: list[bytes]) -> None:
+            for sink in sinks:
+                sink.offer(lines)
+
+        self._writer = Writer(self._trail, settings, due, written)
+        weakref.finalize(self, self._writer.stop).atexit = False
+        if settings.journald is not None:
+            sinks.append(Journald(settings.journald, self._writer.note))
+        if settings.syslog is not None and context is not None:
+            sinks.append(Syslog(settings.syslog, context, self._writer.note, self._trail.head_text))
+
+    @property
+    def chained(self) -> bool:
+        """Tell whether the lines are chained."""
+        return self._trail is not None and self._trail.chained
+
+    @property
+    def head(self) -> tuple[int, str | None]:
+        """The last line's sequence, 0 for none, and its digest in hexadecimal where the trail is chained."""
+        return self._trail.head if self._trail is not None else (self._sequence, None)
+
+    @property
+    def lag(self) -> float:
+        """Seconds for which the oldest line has waited for the disk."""
+        return self._writer.lag if self._writer is not None else 0.0
+
+    def line(self, event: str, who: str = "", /, **facts: object) -> Future[None] | None:
         """Write one line: the event, who asked (as `facts_text` writes it), and the facts that are not None.
 
-        Raises AuditError when it cannot be written whole.
+        None: it is as durable as the settings ask. Otherwise a future of that, which fails with AuditError when the
+        deadline passes; it may be left alone by who does not need to know. Raises AuditError at once when the line
+        will not be written. With on_failure "go-on" it does neither.
         """
         if self._closed:
             raise AuditError
-        text = f"seq={next(self._sequence)} event={event} {who}{facts_text(facts)}"
-        if self._descriptor is None:
-            log.info("%s", text)
-            return
-        now = time.time()
-        # a line that was cut short must not swallow the next one
-        data = self._torn + f"{_wall_second(int(now))}.{int(now * 1000) % 1000:03d}+00:00 {text}\n".encode()
-        try:
-            written = os.write(self._descriptor, data)
-        except OSError as error:
-            log.error("the trail %s cannot be written: %s", self._file, error.strerror)
-            raise AuditError from error
-        self._torn = b"" if written == len(data) else b"\n"
-        if self._torn:
-            log.error("the trail %s took only %d of %d bytes", self._file, written, len(data))
-            raise AuditError
+        with self._mutex:
+            if not self._collapse.admit(event, who, facts, time.monotonic()):
+                return None
+        text = f"event={event} {who}{facts_text(facts)}".rstrip(" ")
+        if self._writer is not None:
+            return self._writer.submit(text)
+        for counted in self._collapse.due(time.monotonic()):
+            self._log(counted)
+        self._log(text)
+        return None
+
+    def _log(self, text: str) -> None:
+        self._sequence += 1
+        log.info("seq=%d %s", self._sequence, text)
+
+    def reopen(self) -> None:
+        """Go on in a new file at once, if the open one was renamed; it is seen by itself within a second."""
+        if self._writer is not None:
+            self._writer.reopen()
 
     def close(self) -> None:
-        """Close the file; to write after that is an AuditError."""
+        """Write the counts that are left, and close; to write after that is an AuditError."""
+        if self._closed:
+            return
         self._closed = True
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-
-def facts_text(facts: Mapping[str, object]) -> str:
-    """Write facts as name=value with spaces between, those that are None left out."""
-    return " ".join([f"{name}={_shown(value)}" for name, value in facts.items() if value is not None])
-
-
-def _shown(value: object) -> str:
-    if type(value) is int:
-        return str(value)
-    text = str(value)
-    if text.isascii() and text.isalnum():
-        return text
-    text = printable(text, LONGEST)
-    return text if text and not set(text) & {" ", "=", '"'} else f'"{text}"'
-
-
-@functools.lru_cache(maxsize=2)
-def _wall_second(second: int) -> str:
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        if self._writer is not None:
+            self._writer.close()
+        else:
+            for text in self._collapse.due(time.monotonic(), everything=True):
+                self._log(text)
+        for sink in self._sinks:
+            sink.close()

@@ -38,8 +38,11 @@ class Background:
         self._asked = False
 
     def start(self) -> None:
-        """Enter the context. Raises what that raises; the thread has ended then."""
+        """Start the thread. Raises RuntimeError if there is none to be had. Only then may it be stopped."""
         self._thread.start()
+
+    def wait_started(self) -> None:
+        """Wait until the context is open. Raises what entering it raises; the thread has ended then."""
         try:
             self._started.result()
             _handle_interrupts()

@@ -27,6 +27,10 @@ Engine = Callable[[SessionData], object]
 """An external engine: it reads `request` and fills `response.pdu`; what it returns is not used."""
 
 
+class UserCodeError(Exception):
+    """User code failed, which is in the log; nobody knows what it has done before."""
+
+
 def has_user_code(handler: DataHandler) -> bool:
     """Tell whether the handler or its bank override anything that a request calls."""
     return _overrides(handler, DataHandler) or _overrides(handler.data_bank, DataBank)
@@ -43,7 +47,7 @@ class BankUnit(MemoryUnit):
     __slots__ = ("_judged", "_lock")
 
     def __init__(self, bank: DataBank, device: Device) -> None:
-        tables = bank.tables
+        tables = bank._tables  # noqa: SLF001 - private so that a subclass may have any name
         super().__init__(1, tables.coils, tables.discrete, tables.holding, tables.input, device=device)
         self._lock = tables.lock
         self._judged: bytes | None = None
@@ -73,7 +77,8 @@ class UserUnit:
     """User code in front of a bank's tables: a handler for the functions it knows, or an engine for all of them.
 
     Its code runs on worker threads, the requests of one session in their order. What it raises, or answers that is no
-    reply, becomes exception 04 and a line in the log.
+    reply, becomes exception 04 and a line in the log; nobody knows then how far it came. What has not begun when its
+    session ends does not run.
     """
 
     layout = Layout.SEPARATE
@@ -138,10 +143,10 @@ class UserUnit:
         )
 
     def _answer(self, request: Request, pdu: bytes, info: ServerInfo) -> bytes:
-        """Call the user's code; on a worker thread, so nothing may be raised."""
+        """Call the user's code. Raises UserCodeError if it fails."""
         try:
             if self._engine is not None:
-                return _by_engine(self._engine, pdu, SessionData(info))
+                return _by_engine(self._engine, request, pdu, SessionData(info))
             # two clients that change different bits of a register must not undo each other
             with self._masking if pdu[0] == FunctionCode.MASK_WRITE_REGISTER else nullcontext():
                 return handle(self._handler, request, pdu, info)
@@ -153,10 +158,42 @@ class UserUnit:
             log.error("function %d: user code %s", pdu[0], fault)
         except BaseException:  # not even SystemExit may end a worker
             log.exception("function %d: user code failed", pdu[0])
-        return exception_pdu(pdu[0], ExceptionCode.SERVER_DEVICE_FAILURE)
+        raise UserCodeError(f"function {pdu[0]}")
 
 
-def _by_engine(engine: Engine, pdu: bytes, session_data: SessionData) -> bytes:
+_BITS_READ = frozenset({FunctionCode.READ_COILS, FunctionCode.READ_DISCRETE_INPUTS})
+_REGISTERS_READ = frozenset(
+    {
+        FunctionCode.READ_HOLDING_REGISTERS,
+        FunctionCode.READ_INPUT_REGISTERS,
+        FunctionCode.READ_WRITE_MULTIPLE_REGISTERS,
+    }
+)
+_ECHOES = {
+    FunctionCode.WRITE_SINGLE_COIL: 5,
+    FunctionCode.WRITE_SINGLE_REGISTER: 5,
+    FunctionCode.WRITE_MULTIPLE_COILS: 5,
+    FunctionCode.WRITE_MULTIPLE_REGISTERS: 5,
+    FunctionCode.MASK_WRITE_REGISTER: 7,
+}
+"""Functions whose reply repeats so many bytes of the request."""
+
+
+def _answers(request: Request, pdu: bytes, reply: bytes) -> bool:
+    """Tell whether a reply that is no exception has the form that its request asks for, where that is known."""
+    code = pdu[0]
+    if code in _ECHOES:
+        return reply == pdu[: _ECHOES[FunctionCode(code)]]
+    if code in _BITS_READ:
+        size = (request.read_count + 7) >> 3
+    elif code in _REGISTERS_READ:
+        size = 2 * request.read_count
+    else:
+        return True
+    return len(reply) == 2 + size and reply[1] == size
+
+
+def _by_engine(engine: Engine, request: Request, pdu: bytes, session_data: SessionData) -> bytes:
     """Have an engine fill in a reply. Raises BadAnswerError if it is none to this request."""
     engine(session_data)
     reply: object = session_data.response.pdu.raw
@@ -164,4 +201,6 @@ def _by_engine(engine: Engine, pdu: bytes, session_data: SessionData) -> bytes:
         raise BadAnswerError(f"left {reply!r:.100} as response PDU, not 1 to {MAX_PDU} bytes")
     if reply[0] != pdu[0] and not (reply[0] == pdu[0] | 0x80 and len(reply) == 2):
         raise BadAnswerError(f"left a response PDU of function {reply[0]}")
+    if reply[0] == pdu[0] and not _answers(request, pdu, reply):
+        raise BadAnswerError(f"left a response PDU of {len(reply)} bytes that does not answer its request")
     return reply

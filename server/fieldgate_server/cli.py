@@ -22,8 +22,8 @@ by one policy, whatever door it came through, and leaves its line in the trail.
 """
 
 _RUN = """\
-Serves until SIGTERM or Ctrl-C. Prints `listening: DOOR ADDRESS:PORT` for each
-listener, then `ready`; its log goes to stderr.
+Serves until SIGTERM or Ctrl-C; SIGHUP reads its files anew. Prints one line for
+each listener, `listening: DOOR ADDRESS:PORT`, then `ready`; its log goes to stderr.
 
 Without --config this is a quick start: one unit, four tables of 100 zeros, on
 127.0.0.1:5020, for the user who starts it and nobody else. For a network, write
@@ -62,6 +62,8 @@ examples:
 
 def main(args: list[str]) -> int:
     """Run `fieldgate server`; returns the exit code."""
+    from fieldgate_server import check_command, control_cli, explain_command, trail_cli
+
     parser = argparse.ArgumentParser(
         prog="fieldgate server", description=_SERVER, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -92,24 +94,30 @@ def main(args: list[str]) -> int:
     )
     run.add_argument(
         "--bind-retry",
-        type=_seconds,
+        type=seconds,
         default=0.0,
         metavar="SECONDS",
         help="how long to try again while another program holds a port (default 0)",
     )
     run.add_argument("--trace", action="store_true", help="show each frame on stderr, in hex and by field")
+    run.set_defaults(carry_out=_run)
+    for module in (check_command, explain_command, control_cli):
+        module.add_to(commands)
+    trail_cli.add_parsers(commands)
     options = parser.parse_args(args)
-    return _run(options)
+    code: int = options.carry_out(options)
+    return code
 
 
 _LAYOUTS = {"s": "unified", "o": "overlaid"}
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds <= 86400:
+def seconds(text: str) -> float:
+    """Read seconds of an option, a day at most. Raises ValueError, which argparse tells by this function's name."""
+    number = float(text)
+    if not 0 <= number <= 86400:
         raise ValueError(text)
-    return seconds
+    return number
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -124,12 +132,13 @@ def _run(options: argparse.Namespace) -> int:
             word = quit_word(options.quit_word)
         except ValueError as error:
             raise ConfigError("-q", str(error)) from None
-    _event_loop().run(_serve(_settings(options), options, word))
+    with _event_loop() as runner:
+        runner.run(_serve(_settings(options), options, word))
     return 0
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    """Give the settings of the file, or those that the options stand for."""
+    """Give the settings of the file, or those that the options stand for. Raises ConfigError."""
     from fieldgate_core import settings
     from fieldgate_core.errors import ConfigError
     from fieldgate_server.settings import Settings
@@ -137,7 +146,8 @@ def _settings(options: argparse.Namespace) -> Settings:
 
     if options.config:
         if options.layout:
-            raise ConfigError("-d", 'the settings file says how tables are laid out: layout = "overlaid" in [[unit]]')
+            layout = f'layout = "{_LAYOUTS[options.layout]}" in [[unit]]'
+            raise ConfigError("-d", f"the settings file says how tables are laid out: {layout}")
         wanted = settings.load(options.config, Settings)
     elif options.layout or options.quit_word is not None or options.short_port is not None:
         wanted = Settings(unit=(UnitSettings(layout=_LAYOUTS[options.layout or "s"]),))
@@ -150,7 +160,9 @@ def _settings(options: argparse.Namespace) -> Settings:
     try:
         listen = dataclasses.replace(wanted.listen, **given)
     except ValueError as error:
-        raise ConfigError(" ".join(f"--{name} {value}" for name, value in given.items()), str(error)) from None
+        words = {"host": "--host", "port": "--port" if options.short_port is None else "-p"}
+        where = " ".join(f"{words[name]} {value}" for name, value in given.items())
+        raise ConfigError(where, str(error)) from None
     return dataclasses.replace(wanted, listen=listen)
 
 
@@ -175,6 +187,7 @@ async def _serve(settings: Settings, options: argparse.Namespace, quit_word: byt
     app = App(
         settings,
         owner_rights=options.owner_rights,
+        load=lambda: _settings(options),
         bind_retry=options.bind_retry,
         show=display.show if options.trace else None,
         quit_word=quit_word,
@@ -192,6 +205,13 @@ async def _serve(settings: Settings, options: argparse.Namespace, quit_word: byt
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
+    reloads: set[asyncio.Task[None]] = set()
+
+    def hang_up() -> None:
+        task = loop.create_task(app.hang_up())
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
     _say(f"starting server on port {settings.listen.port}. {time.ctime()}")
     try:
         async with display.running(), app.running():
@@ -199,9 +219,13 @@ async def _serve(settings: Settings, options: argparse.Namespace, quit_word: byt
             hosts = {"modbus": settings.listen.host}
             hosts |= {"tls": settings.tls.host} if settings.tls else {}
             hosts |= {"ssh": settings.ssh.host} if settings.ssh else {}
+            hosts |= {"metrics": settings.metrics.host} if settings.metrics else {}
             for door, port in app.ports.items():
                 host = hosts[door]
                 _say(f"listening: {door} {f'[{host}]' if ':' in host else host}:{port}")
+            if options.config:
+                # without a file there is nothing to read anew, and who closes the terminal ends the server
+                loop.add_signal_handler(signal.SIGHUP, hang_up)
             _say("server running")
             _say("ready")
             ends = [asyncio.create_task(event.wait()) for event in (operator, app.asked_to_stop)]
@@ -211,7 +235,7 @@ async def _serve(settings: Settings, options: argparse.Namespace, quit_word: byt
     except asyncio.CancelledError:
         if not operator.is_set():
             raise
-    who = "operator" if operator.is_set() else "quit word"
+    who = "operator" if operator.is_set() else app.stopped_by
     _say(f"{who} terminated server at {time.ctime()}")
 
 

@@ -3,36 +3,79 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from fieldgate_core.modbus import ADDRESSES
+from fieldgate_server.typed import PLAIN, Number
 
 
 class CellGrant(NamedTuple):
-    """Cells `start` to `end` (not included), values `low` to `high` (None: any), and the grant's name."""
+    """Cells `start` to `end` (not included), values `low` to `high` (None: any) of a type, and the grant's name.
+
+    Where a value fills several registers, the first begins at `start`.
+    """
 
     start: int
     end: int
-    low: int | None
-    high: int | None
+    low: float | None
+    high: float | None
     name: str
+    number: Number = PLAIN
+
+
+class Limit(NamedTuple):
+    """Values that a grant allows."""
+
+    low: float
+    high: float
+    number: Number
+    name: str
+
+    def __str__(self) -> str:
+        kind = "" if self.number == PLAIN else f" as {self.number}"
+        return f"{self.number.text(self.low)}..{self.number.text(self.high)}{kind}"
+
+
+class Piece(NamedTuple):
+    """Cells `start` to `end` (not included) that the same grants cover: one without a limit (`free`), or limits."""
+
+    start: int
+    end: int
+    free: str | None
+    limits: tuple[Limit, ...]
+
+
+class _Values(NamedTuple):
+    """Disjoint intervals of values of one type; a value that fills several registers begins at `phase`, modulo them."""
+
+    number: Number
+    phase: int
+    registers: int
+    lows: tuple[float, ...]
+    highs: tuple[float, ...]
+    names: tuple[str, ...]
+
+    def allowing(self, value: float | None) -> str | None:
+        if value is None:
+            return None
+        at = bisect_right(self.lows, value) - 1
+        return None if at < 0 or value > self.highs[at] else self.names[at]
 
 
 class _Segment(NamedTuple):
-    """Cells that the same grants cover: `free` names a grant without limit; else values by disjoint intervals."""
+    """Cells that the same grants cover: `free` names a grant without limit; else `plain` registers, `typed` values."""
 
     free: str | None
-    lows: tuple[int, ...]
-    highs: tuple[int, ...]
-    names: tuple[str, ...]
+    plain: _Values | None
+    typed: tuple[_Values, ...]
 
 
 class Coverage:
     """The union of the grants on one table of one unit."""
 
-    __slots__ = ("_ends", "_segments", "_starts")
+    __slots__ = ("_ends", "_names", "_segments", "_starts")
 
     def __init__(self, grants: Iterable[CellGrant]) -> None:
         self._starts: list[int] = []
@@ -45,6 +88,7 @@ class Coverage:
                 self._starts.append(start)
                 self._ends.append(end)
                 self._segments.append(segment)
+        self._names = [_some_name(segment) for segment in self._segments]
 
     def __bool__(self) -> bool:
         return bool(self._segments)
@@ -56,39 +100,102 @@ class Coverage:
             return None
         end = min(start + count, ADDRESSES)
         if end <= self._ends[index]:
-            return self._segments[index].free or self._segments[index].names[0]
-        return self._walk(index, start, end, None)
-
-    def allows_values(self, start: int, count: int, values: Sequence[int] | None) -> str | None:
-        """As `allows`, and each cell's value must lie in a limit that covers it; None: values can't be known."""
-        index = bisect_right(self._starts, start) - 1
-        if index < 0:
-            return None
-        end = min(start + count, ADDRESSES)
-        segment = self._segments[index]
-        if segment.free is not None and end <= self._ends[index]:
-            return segment.free
-        return self._walk(index, start, end, values)
-
-    def _walk(self, index: int, start: int, end: int, values: Sequence[int] | None) -> str | None:
+            return self._names[index]
         used: dict[str, None] = {}
-        cell = start
-        while cell < end:
-            if index >= len(self._starts) or not self._starts[index] <= cell < self._ends[index]:
+        while start < end:
+            if index >= len(self._starts) or not self._starts[index] <= start < self._ends[index]:
                 return None
-            segment = self._segments[index]
-            stop = min(end, self._ends[index])
-            if segment.free is not None or values is None:
-                used[segment.free or segment.names[0]] = None
-            else:
-                for value in values[cell - start : stop - start]:
-                    at = bisect_right(segment.lows, value) - 1
-                    if at < 0 or value > segment.highs[at]:
-                        return None
-                    used[segment.names[at]] = None
-            cell = stop
+            used[self._names[index]] = None
+            start = self._ends[index]
             index += 1
         return "+".join(used)
+
+    def allows_values(
+        self, start: int, count: int, values: Sequence[int] | None, whole: tuple[int, int] | None = None
+    ) -> str | None:
+        """As `allows`, and each cell's value must lie in a limit that covers it; None: any value will do.
+
+        A value of several registers must have all of them written: `whole` are the first register that is written
+        entirely and the one after the last; None: all.
+        """
+        index = bisect_right(self._starts, start) - 1
+        if index >= 0 and self._segments[index].free is not None and start + count <= self._ends[index]:
+            return self._segments[index].free
+        used: dict[str, None] = {}
+        for _, name in self._walk(start, count, values, whole):
+            if name is None:
+                return None
+            used[name] = None
+        return "+".join(used)
+
+    def short(
+        self, start: int, count: int, values: Sequence[int] | None, whole: tuple[int, int] | None = None
+    ) -> int | None:
+        """Give the first cell for which `allows_values` has no grant; None if there is none."""
+        return next((cell for cell, name in self._walk(start, count, values, whole) if name is None), None)
+
+    def pieces(self, start: int, count: int) -> list[Piece]:
+        """Give what covers these cells, run by run."""
+        end = min(start + count, ADDRESSES)
+        found = []
+        for first, last, segment in zip(self._starts, self._ends, self._segments, strict=True):
+            if first < end and start < last:
+                kinds = [*([segment.plain] if segment.plain else []), *segment.typed]
+                limits = [
+                    Limit(low, high, kind.number, name)
+                    for kind in kinds
+                    for low, high, name in zip(kind.lows, kind.highs, kind.names, strict=True)
+                ]
+                found.append(Piece(max(first, start), min(last, end), segment.free, tuple(limits)))
+        return found
+
+    def _walk(
+        self, start: int, count: int, values: Sequence[int] | None, whole: tuple[int, int] | None
+    ) -> Iterator[tuple[int, str | None]]:
+        """Go from cell to cell, many at once where that is the same: a cell, and the grant that allows it or None."""
+        end = min(start + count, ADDRESSES)
+        index = max(0, bisect_right(self._starts, start) - 1)
+        cell = start
+        while cell < end:
+            while index < len(self._ends) and self._ends[index] <= cell:
+                index += 1
+            if index == len(self._ends) or cell < self._starts[index]:
+                yield cell, None
+                return
+            segment, stop = self._segments[index], min(end, self._ends[index])
+            if segment.free is not None:
+                yield cell, segment.free
+                cell = stop
+                continue
+            name, size = _plain(segment, values, cell - start), 1
+            if name is None:
+                name, size = _typed(segment, values, cell, start, whole or (start, end))
+            yield cell, name
+            cell += size
+
+
+def _plain(segment: _Segment, values: Sequence[int] | None, at: int) -> str | None:
+    if segment.plain is None:
+        return None
+    return segment.plain.names[0] if values is None else segment.plain.allowing(values[at])
+
+
+def _typed(
+    segment: _Segment, values: Sequence[int] | None, cell: int, start: int, whole: tuple[int, int]
+) -> tuple[str | None, int]:
+    """Name a grant that allows the typed value at a cell, and how many cells from there belong to it."""
+    for kind in segment.typed:
+        size = kind.registers
+        first = cell - (cell - kind.phase) % size
+        if size > 1 and not (whole[0] <= first and first + size <= whole[1]):
+            continue
+        if values is None:
+            name: str | None = kind.names[0]
+        else:
+            name = kind.allowing(kind.number.decode(values[first - start : first - start + size]))
+        if name is not None:
+            return name, first + size - cell
+    return None, 1
 
 
 def _segments(grants: list[CellGrant]) -> Iterable[tuple[int, int, _Segment]]:
@@ -112,20 +219,35 @@ def _segments(grants: list[CellGrant]) -> Iterable[tuple[int, int, _Segment]]:
 
 
 def _segment(active: Iterable[CellGrant]) -> _Segment:
-    lows: list[int] = []
-    highs: list[int] = []
-    names: list[str] = []
+    kinds: dict[tuple[Number, int], list[tuple[float, float, str]]] = {}
     for grant in active:
         if grant.low is None or grant.high is None:
-            return _Segment(grant.name, (), (), ())
-    for grant in sorted(active, key=lambda g: (g.low or 0, g.high or 0)):
-        low, high = grant.low or 0, grant.high or 0
-        if highs and low <= highs[-1] + 1:
+            return _Segment(grant.name, None, ())
+        phase = grant.start % grant.number.registers
+        kinds.setdefault((grant.number, phase), []).append((grant.low, grant.high, grant.name))
+    compiled = [_values(number, phase, intervals) for (number, phase), intervals in sorted(kinds.items())]
+    plain = next((values for values in compiled if values.number == PLAIN), None)
+    return _Segment(None, plain, tuple(values for values in compiled if values.number != PLAIN))
+
+
+def _values(number: Number, phase: int, intervals: list[tuple[float, float, str]]) -> _Values:
+    """Join intervals that overlap or, of whole numbers, follow each other."""
+    lows: list[float] = []
+    highs: list[float] = []
+    names: list[str] = []
+    for low, high, name in sorted(intervals):
+        if highs and low <= highs[-1] + number.is_whole:
             highs[-1] = max(highs[-1], high)
-            if grant.name not in names[-1].split("+"):
-                names[-1] += f"+{grant.name}"
+            if name not in names[-1].split("+"):
+                names[-1] += f"+{name}"
         else:
             lows.append(low)
             highs.append(high)
-            names.append(grant.name)
-    return _Segment(None, tuple(lows), tuple(highs), tuple(names))
+            names.append(name)
+    return _Values(number, phase, number.registers, tuple(lows), tuple(highs), tuple(names))
+
+
+def _some_name(segment: _Segment) -> str:
+    if segment.free is not None:
+        return segment.free
+    return segment.plain.names[0] if segment.plain else segment.typed[0].names[0]

@@ -43,7 +43,7 @@ class DataBank:
     and a set False if a cell is not there: an address below 0, no cell at all, or one beyond the table.
     """
 
-    tables = _NO_TABLES
+    _tables = _NO_TABLES
     """What a subclass has that gets and sets by other means, and does not call `super().__init__()`."""
 
     def __init__(  # noqa: PLR0913
@@ -67,7 +67,7 @@ class DataBank:
             if not 0 <= size <= ADDRESSES:
                 raise ValueError(f"a table has 0 to {ADDRESSES} cells, not {size}")
         coils, d_inputs, h_regs, i_regs = (0, 0, 0, 0) if virtual_mode else sizes
-        self.tables = Tables(
+        self._tables = Tables(
             _bit_table(coils, coils_default_value),
             _bit_table(d_inputs, d_inputs_default_value),
             _register_table(h_regs, h_regs_default_value),
@@ -76,7 +76,7 @@ class DataBank:
 
     def get_coils(self, address: int, number: int = 1, srv_info: ServerInfo | None = None) -> list[bool] | None:
         """Give `number` coils from `address`. `srv_info` is the request's, if one asks."""
-        return self._bits(self.tables.coils, address, number)
+        return self._bits(self._tables.coils, address, number)
 
     def set_coils(self, address: int, bit_list: Sequence[int], srv_info: ServerInfo | None = None) -> bool:
         """Set coils from `address`, each to the truth of its value.
@@ -84,7 +84,7 @@ class DataBank:
         With `srv_info`, so when a request does it, `on_coils_change` follows.
         """
         new = [bool(value) for value in bit_list]
-        old = self._set(self.tables.coils, address, len(new), pack_bits(new))
+        old = self._set(self._tables.coils, address, len(new), pack_bits(new))
         if old is not None and srv_info is not None:
             _tell(self.on_coils_change, address, unpack_bits(old, len(new)), new, srv_info)
         return old is not None
@@ -93,18 +93,18 @@ class DataBank:
         self, address: int, number: int = 1, srv_info: ServerInfo | None = None
     ) -> list[bool] | None:
         """Give `number` discrete inputs from `address`. `srv_info` is the request's, if one asks."""
-        return self._bits(self.tables.discrete, address, number)
+        return self._bits(self._tables.discrete, address, number)
 
     def set_discrete_inputs(self, address: int, bit_list: Sequence[int]) -> bool:
         """Set discrete inputs from `address`, each to the truth of its value."""
         new = list(bit_list)
-        return self._set(self.tables.discrete, address, len(new), pack_bits(new)) is not None
+        return self._set(self._tables.discrete, address, len(new), pack_bits(new)) is not None
 
     def get_holding_registers(
         self, address: int, number: int = 1, srv_info: ServerInfo | None = None
     ) -> list[int] | None:
         """Give `number` holding registers from `address`. `srv_info` is the request's, if one asks."""
-        return self._words(self.tables.holding, address, number)
+        return self._words(self._tables.holding, address, number)
 
     def set_holding_registers(self, address: int, word_list: Sequence[int], srv_info: ServerInfo | None = None) -> bool:
         """Set holding registers from `address`; False too, and nothing set, if a value is no integer of 0 to 65535.
@@ -112,7 +112,7 @@ class DataBank:
         With `srv_info`, so when a request does it, `on_holding_registers_change` follows.
         """
         new = list(word_list)
-        old = self._set(self.tables.holding, address, len(new), pack_words(new))
+        old = self._set(self._tables.holding, address, len(new), pack_words(new))
         if old is not None and srv_info is not None:
             _tell(self.on_holding_registers_change, address, unpack_words(old), new, srv_info)
         return old is not None
@@ -121,12 +121,12 @@ class DataBank:
         self, address: int, number: int = 1, srv_info: ServerInfo | None = None
     ) -> list[int] | None:
         """Give `number` input registers from `address`. `srv_info` is the request's, if one asks."""
-        return self._words(self.tables.input, address, number)
+        return self._words(self._tables.input, address, number)
 
     def set_input_registers(self, address: int, word_list: Sequence[int]) -> bool:
         """Set input registers from `address`; False too, and nothing set, if a value is no integer of 0 to 65535."""
         new = list(word_list)
-        return self._set(self.tables.input, address, len(new), pack_words(new)) is not None
+        return self._set(self._tables.input, address, len(new), pack_words(new)) is not None
 
     def on_coils_change(self, address: int, from_value: list[bool], to_value: list[bool], srv_info: ServerInfo) -> None:
         """To be overridden: a request has changed the coils from `address`, which had and have these values.
@@ -165,14 +165,14 @@ class DataBank:
         return None if data is None else unpack_words(data)
 
     def _get(self, table: BitTable | RegisterTable, address: int, number: int) -> bytes | None:
-        with self.tables.lock:
+        with self._tables.lock:
             return table.read(address, number) if _within(table, address, number) else None
 
     def _set(self, table: BitTable | RegisterTable, address: int, number: int, data: bytes | None) -> bytes | None:
         """Set cells and give what they held; None if that can't be done."""
         if data is None or not _within(table, address, number):
             return None
-        with self.tables.lock:
+        with self._tables.lock:
             old = table.read(address, number)
             table.write(address, number, data)
             return old
@@ -227,5 +227,5 @@ def _tell(
     for first, end in runs(old, new):
         try:
             callback(address + first, old[first:end], new[first:end], srv_info)
-        except Exception:
-            log.exception("%s failed, after the update", callback.__qualname__)
+        except BaseException:  # the cells are set, whatever it raises
+            log.exception("%r failed, after the update", callback)

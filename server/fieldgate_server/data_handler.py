@@ -13,9 +13,9 @@ class DataHandler:
     """Carries requests out on a data bank. A subclass overrides the methods whose answer it wants to decide.
 
     The methods are called on worker threads: in order for one connection, connections beside each other. Functions
-    that do more than one thing call several: 22 reads and writes holding registers, 23 writes and reads them.
+    that do more than one thing call several: 22 reads and writes holding registers; 23 reads, writes and reads them.
     Instead of returning, a method may raise `ModbusExcept`; whatever else it raises is answered with exception 04 and
-    logged.
+    logged, and the outcome of a write is unknown then.
     """
 
     class Return:

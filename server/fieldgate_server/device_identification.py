@@ -63,7 +63,7 @@ class DeviceIdentification:
         return f"{type(self).__name__}(objects_id={dict(self.items())!r})"
 
     def items(self) -> ItemsView[int, bytes]:
-        """Give all pairs of object id and value, by rising id, as they are now."""
+        """Give all pairs of object id and value, by rising id, as they are now. A server does not call an override."""
         # copied in one step, as another thread may be setting one
         return dict(sorted(self._objects.copy().items())).items()
 
@@ -101,6 +101,17 @@ class DeviceIdentification:
     def user_application_name(self) -> bytes:
         """Object 6."""
         return self[_APPLICATION_NAME]
+
+
+class Shown:
+    """An identification as a server reads it: by nothing that a subclass overrides, as an event loop waits for it."""
+
+    def __init__(self, identification: DeviceIdentification) -> None:
+        self._identification = identification
+
+    def items(self) -> ItemsView[int, bytes]:
+        """Give all pairs of object id and value, by rising id, as they are now."""
+        return DeviceIdentification.items(self._identification)
 
 
 def _object_id(key: object) -> int:

@@ -75,10 +75,8 @@ class Function(ABC):
 
     @property
     def name(self) -> str:
-        """The name in policy and trail: "3", "8/0A" (hexadecimal), "43/14" (decimal), as the field writes them."""
-        if self.sub is None:
-            return str(self.code)
-        return f"{self.code}/{self.sub:02X}" if self.code == FunctionCode.DIAGNOSTICS else f"{self.code}/{self.sub}"
+        """The name in policy and trail."""
+        return function_name(self.code, self.sub)
 
     @abstractmethod
     def parse(self, pdu: bytes) -> Request | None:
@@ -109,3 +107,10 @@ class Function(ABC):
     def held(self, unit: Storage, request: Request) -> bytes | None:
         """Give the values that the cells to be written hold now, in wire order."""
         return None if self.writes is None else unit.tables[self.writes].read(request.write_start, request.write_count)
+
+
+def function_name(code: int, sub: int | None) -> str:
+    """Name a function as the field writes it: "3", "8/0A" (hexadecimal), "43/14" (decimal)."""
+    if sub is None:
+        return str(code)
+    return f"{code}/{sub:02X}" if code == FunctionCode.DIAGNOSTICS else f"{code}/{sub}"

@@ -5,31 +5,34 @@
 3. no right to this function on this unit, or function unknown: 01
 4. unit not there: 0A
 5. PDU malformed: 03
-6. no right to one of the cells, or a value outside its limit: 01; the trail can't be written and it is a write: 04
+6. no right to one of the cells, or a value outside its limit: 01; then: over its rate: 06; if it is a write: the
+   server is locked: 01; the trail can't be written: 04
 7. address range not there, or not to be written: 02
 8. execution; failure 04
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from asyncio import Future
-from collections.abc import Callable, Mapping, Sequence
-from struct import unpack
+from collections.abc import Callable, Mapping
 
-from fieldgate_core.modbus import ExceptionCode, Table, exception_meaning, exception_pdu
+from fieldgate_core.modbus import ExceptionCode, exception_meaning, exception_pdu
 from fieldgate_server.audit import Audit, AuditError, facts_text
+from fieldgate_server.catalogue import BY_NAME, name_of
+from fieldgate_server.counts import Counts, Step
 from fieldgate_server.functions import Kind, Request
 from fieldgate_server.grants import STOP
 from fieldgate_server.identity import Identity
-from fieldgate_server.layout import Cells, Layout
+from fieldgate_server.judgement import judge, unreadable
+from fieldgate_server.lock import Lock
+from fieldgate_server.rates import Bucket
 from fieldgate_server.rights import Right, UnitRights
 from fieldgate_server.units import Unit, Units
 
 log = logging.getLogger("fieldgate.guard")
 
-_SEPARATE = Layout.SEPARATE
-_NO_VALUE = -1
 _NO_HEAD = bytes(4)
 _RESTART = "8/01"
 """The one function that a unit in listen-only mode still carries out (V1.1b3, 6.8)."""
@@ -38,22 +41,71 @@ _RESTART = "8/01"
 class Guard:
     """Answers the requests of one identity, and counts them; `leave` is to be called when its session is over."""
 
-    __slots__ = ("_audit", "_units", "_who", "asked", "head", "identity", "leave", "reads", "refusals", "writes")
+    __slots__ = (
+        "_audit",
+        "_holding",
+        "_intended",
+        "_lock",
+        "_over",
+        "_rate",
+        "_units",
+        "_who",
+        "asked",
+        "counts",
+        "head",
+        "identity",
+        "leave",
+        "reads",
+        "refusals",
+        "writes",
+    )
 
-    def __init__(
-        self, identity: Identity, units: Units, audit: Audit, leave: Callable[[], None] = lambda: None
+    def __init__(  # noqa: PLR0913
+        self,
+        identity: Identity,
+        units: Units,
+        audit: Audit,
+        leave: Callable[[], None] = lambda: None,
+        lock: Lock | None = None,
+        rate: Bucket | None = None,
+        counts: Counts | None = None,
     ) -> None:
-        self.identity = identity
         self.leave = leave
         self._units = units
         self._audit = audit
-        who = {"identity": identity.name, "role": identity.role, "door": identity.door, "peer": identity.peer}
-        self._who = facts_text(who) + " "
+        self._lock = lock or Lock()
+        self._rate = rate or Bucket()
+        self.counts = counts or Counts()
+        """The server's counts."""
+        self.become(identity)
+        self._intended: tuple[str, str | None] | None = None
+        self._over = False
+        self._holding = False
         self.head = _NO_HEAD
         self.asked = 0
         self.reads = 0
         self.writes = 0
         self.refusals = 0
+
+    def on_leave(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called too, before the rest of `leave`."""
+        rest = self.leave
+
+        def leave() -> None:
+            callback()
+            rest()
+
+        self.leave = leave
+
+    def become(self, identity: Identity) -> None:
+        """Go on with what this session's peer is judged to be now."""
+        self.identity = identity
+        who = {"identity": identity.name, "role": identity.role, "door": identity.door, "peer": identity.peer}
+        self._who = facts_text(who) + " "
+
+    def holds(self) -> bool:
+        """Tell whether a write waits for its intent to be durable: what its session asks next must not overtake it."""
+        return self._holding
 
     def answer(self, asked: int, pdu: bytes, head: bytes = _NO_HEAD) -> bytes | Future[bytes]:
         """Answer one request to the unit identifier `asked`: the reply PDU, or a future of it; empty: no reply.
@@ -84,7 +136,7 @@ class Guard:
             return b""
         if rights is None or _right(rights, pdu) is None:
             return self._no_function(number, pdu)
-        return exception_pdu(pdu[0], ExceptionCode.GATEWAY_PATH_UNAVAILABLE)
+        return self._fault(Step.UNIT, pdu[0], ExceptionCode.GATEWAY_PATH_UNAVAILABLE)
 
     def _unanswered(self, number: int, unit: Unit, rights: UnitRights, pdu: bytes) -> bytes:
         """Take a request to a unit in listen-only mode, from which only a restart brings it back."""
@@ -100,26 +152,22 @@ class Guard:
         right = rights.functions.get(pdu[0]) or rights.sub_function(pdu)
         if right is None:
             return self._no_function(number, pdu)
-        function, coverage, _, acts, _ = right
+        function = right.function
         request = function.parse(pdu)
         if request is None:
-            return exception_pdu(pdu[0], ExceptionCode.ILLEGAL_DATA_VALUE)
-        if coverage is not None and unit.layout is _SEPARATE:
-            # the same as below, without naming the cells
-            if coverage.allows(request[0], request[1]) is None:
-                return self._refuse(number, right, pdu[0], "no right to read", unit.reading(function, request)[0])
-        else:
-            for cells in unit.reading(function, request):
-                readable = rights.readable(cells.space)
-                if readable is None or readable.allows(cells.start, cells.quantity) is None:
-                    return self._refuse(number, right, pdu[0], "no right to read", cells)
-        if acts:
+            return self._fault(Step.MALFORMED, pdu[0], ExceptionCode.ILLEGAL_DATA_VALUE)
+        short = unreadable(unit, rights, right, request)
+        if short is not None:
+            return self._refuse(Step.CELLS, number, pdu, "no right to read all of these cells", short)
+        if right.acts:
             if function.kind is Kind.CONTROL:
                 return self._control(number, unit, right, request, pdu)
             return self._write(number, unit, rights, right, request, pdu)
+        if self._rate.limited and not self._rate.take():
+            return self._busy(number, pdu)
         self.reads += 1
         if not unit.has(function, request):
-            return exception_pdu(pdu[0], ExceptionCode.ILLEGAL_DATA_ADDRESS)
+            return self._fault(Step.ADDRESS, pdu[0], ExceptionCode.ILLEGAL_DATA_ADDRESS)
         reply = self._perform(unit, right, request, pdu)
         return _failed(pdu[0]) if reply is None else reply
 
@@ -129,26 +177,25 @@ class Guard:
         function = right.function
         there = unit.has(function, request)
         effects = unit.effects(function, request)
-        grants: dict[str, None] = {}
-        for cells, written in effects:
+        grants, refused = judge(rights, effects, there=there)
+        if refused is not None:
+            cells, written = refused
             coverage = rights.writable(cells.space)
-            values = _judged(cells, written, there=there)
-            grant = coverage and coverage.allows_values(cells.start, cells.quantity, values)
-            if not grant:
-                return self._refuse(number, right, pdu[0], "no right to write this", cells, written)
-            grants[grant] = None
+            limited = coverage and coverage.allows(cells.start, cells.quantity)
+            why = "a value outside its limit" if limited else "no right to write all of these cells"
+            return self._refuse(Step.CELLS, number, pdu, why, cells, written)
         # the tables that show the same cells are judged, and need not be written down
         named = effects[: len(function.writing(request))]
         facts = {
             "range": ", ".join([str(cells) for cells, _ in named]),
             "name": ", ".join([name for cells, _ in named if (name := unit.names(cells))]) or None,
-            "grant": "+".join(grants),
+            "grant": grants,
         }
         new = _hex(b"".join([written for _, written in named if written is not None]))
         return self._act(number, unit if there else None, right, request, pdu, facts, new)
 
     def _control(self, number: int, unit: Unit, right: Right, request: Request, pdu: bytes) -> bytes | Future[bytes]:
-        return self._act(number, unit, right, request, pdu, {"grant": right.grant}, None)
+        return self._act(number, unit, right, request, pdu, {"grant": right.grant}, _hex(request.payload))
 
     def _act(  # noqa: PLR0913
         self,
@@ -163,23 +210,88 @@ class Guard:
         """Write or control, with a line in the trail before and after; without a unit the cells are not there."""
         function = right.function
         event = "write" if function.kind is Kind.WRITE else "control"
+        # a write whose intent has become durable has paid before
+        if self._rate.limited and self._intended is None and not self._rate.take():
+            return self._busy(number, pdu, facts.get("range"))
+        if self._lock.held is not None:
+            return self._refuse(Step.LOCKED, number, pdu, "locked", facts.get("range"))
         what = facts_text({"unit": number, "function": function.name, **facts})
-        try:
-            self._audit.line(event, f"{self._who}outcome=intent {what} ", new=new)
-        except AuditError:
-            return _failed(pdu[0])
+        if self._intended == (what, new):
+            self._intended = None
+        else:
+            try:
+                durable = self._audit.line(event, f"{self._who}outcome=intent {what} ", new=new)
+            except AuditError:
+                return self._fault(Step.TRAIL, pdu[0], ExceptionCode.SERVER_DEVICE_FAILURE)
+            if durable is not None:
+                return self._when_durable(durable, number, pdu, event, what, new)
         self.writes += 1
         old = None
         if unit is None:
-            reply: bytes | Future[bytes] | None = exception_pdu(pdu[0], ExceptionCode.ILLEGAL_DATA_ADDRESS)
+            reply: bytes | Future[bytes] | None = self._fault(Step.ADDRESS, pdu[0], ExceptionCode.ILLEGAL_DATA_ADDRESS)
         else:
             old = _hex(unit.held(function, request))
             reply = self._perform(unit, right, request, pdu)
-        if isinstance(reply, Future):
-            reply.add_done_callback(lambda done: self._outcome(event, _result(done), what, old, new))
-            return reply
-        self._outcome(event, reply, what, old, new)
-        return _failed(pdu[0]) if reply is None else reply
+        if not isinstance(reply, Future):
+            return self._recorded(event, reply, pdu, what, old, new)
+        later: Future[bytes] = asyncio.get_running_loop().create_future()
+        reply.add_done_callback(lambda done: _settle(later, self._recorded(event, _result(done), pdu, what, old, new)))
+        return later
+
+    def _when_durable(  # noqa: PLR0913
+        self, durable: Future[None], number: int, pdu: bytes, event: str, what: str, new: str | None
+    ) -> Future[bytes]:
+        """Go on once the intent is durable. What was judged is judged again then, because the world went on."""
+        later: Future[bytes] = asyncio.get_running_loop().create_future()
+        asked = self.head, self.asked
+        self._holding = True
+
+        def go_on(done: Future[None]) -> None:
+            self._holding = False
+            self.head, self.asked = asked
+            unit, rights = self._units.get(number), self.identity.rights.units.get(number)
+            if done.cancelled() or done.exception() or self._over or unit is None or rights is None:
+                failed = self._fault(Step.TRAIL, pdu[0], ExceptionCode.SERVER_DEVICE_FAILURE)
+                _settle(later, self._recorded(event, failed, pdu, what, None, new))
+                return
+            self._intended = what, new
+            reply = self._answer(number, unit, rights, pdu)
+            if self._intended is not None:
+                # something else came of it, and that has its own lines
+                self._intended = None
+                self._recorded(event, _failed(pdu[0]), pdu, what, None, new)
+            _settle(later, reply)
+
+        durable.add_done_callback(go_on)
+        return later
+
+    def _recorded(  # noqa: PLR0913
+        self, event: str, reply: bytes | None, pdu: bytes, what: str, old: str | None, new: str | None
+    ) -> bytes | Future[bytes]:
+        """Write the outcome down; a write whose outcome cannot be written is not acknowledged."""
+        outcome = "unknown" if reply is None else "refused" if reply and reply[0] & 0x80 else "done"
+        self.counts.acts[event, outcome] += 1
+        answer = _failed(pdu[0]) if reply is None else reply
+        try:
+            exception = f"{reply[1]:02X}" if reply and reply[0] & 0x80 else None
+            durable = self._audit.line(
+                event, f"{self._who}outcome={outcome} {what} ", old=old, new=new, exception=exception
+            )
+        except AuditError:
+            return self._unrecorded(event, what, pdu)
+        if durable is None:
+            return answer
+        later: Future[bytes] = asyncio.get_running_loop().create_future()
+        durable.add_done_callback(
+            lambda done: _settle(
+                later, self._unrecorded(event, what, pdu) if done.cancelled() or done.exception() else answer
+            )
+        )
+        return later
+
+    def _unrecorded(self, event: str, what: str, pdu: bytes) -> bytes:
+        log.error("the outcome of a %s is not in the trail: %s", event, what)
+        return _failed(pdu[0])
 
     def _perform(self, unit: Unit, right: Right, request: Request, pdu: bytes) -> bytes | Future[bytes] | None:
         """Execute; None if the unit failed on the way, and nobody knows how far it came."""
@@ -189,52 +301,61 @@ class Guard:
             log.exception("unit failed at function %s", right.function.name)
             return None
 
-    def _outcome(self, event: str, reply: bytes | None, what: str, old: str | None, new: str | None) -> None:
-        outcome = "unknown" if reply is None else "refused" if reply and reply[0] & 0x80 else "done"
-        try:
-            self._audit.line(event, f"{self._who}outcome={outcome} {what} ", old=old, new=new)
-        except AuditError:
-            log.error("a %s was carried out and its outcome is not in the trail: %s", event, what)
-
     def _no_function(self, number: int, pdu: bytes) -> bytes:
-        return self._refuse(number, None, pdu[0], "no right to this function on this unit")
+        step = Step.FUNCTION if self.identity.rights.units else Step.IDENTITY
+        why = "no right to this function on this unit" if name_of(pdu) in BY_NAME else "not a function here"
+        return self._refuse(step, number, pdu, why)
+
+    def _busy(self, number: int, pdu: bytes, cells: object = None) -> bytes:
+        return self._refuse(Step.RATE, number, pdu, "over its rate", cells, exception=ExceptionCode.SERVER_DEVICE_BUSY)
+
+    def _fault(self, step: Step, code: int, exception: ExceptionCode) -> bytes:
+        """Give the reply to a request that is at fault itself; it leaves no line in the trail."""
+        self.counts.refused[step] += 1
+        return exception_pdu(code, exception)
 
     def _refuse(  # noqa: PLR0913
         self,
+        step: Step,
         number: int,
-        right: Right | None,
-        code: int,
+        pdu: bytes,
         why: str,
-        cells: Cells | None = None,
+        cells: object = None,
         new: bytes | None = None,
+        exception: ExceptionCode = ExceptionCode.ILLEGAL_FUNCTION,
     ) -> bytes:
         self.refusals += 1
-        exception = ExceptionCode.ILLEGAL_FUNCTION
+        self.counts.refused[step] += 1
         try:
             self._line(
                 "refused",
                 unit=number,
-                function=right.function.name if right else code,
+                function=name_of(pdu),
                 range=cells,
                 new=_hex(new),
                 exception=f"{exception:02X}",
                 why=self.identity.fault or why,
             )
         except AuditError:
-            log.error("a refusal is not in the trail: function %d, %s", code, exception_meaning(exception))
-        return exception_pdu(code & 0x7F, exception)
+            log.error("a refusal is not in the trail: function %s, %s", name_of(pdu), exception_meaning(exception))
+        return exception_pdu(pdu[0] & 0x7F, exception)
 
     def may_stop(self) -> bool:
         """Tell whether this identity may stop the server, and write down that it asked."""
         may = STOP in self.identity.rights.manage
         try:
-            self._line("control" if may else "refused", manage=STOP, outcome="intent" if may else None)
+            if may:
+                self._line("control", manage=STOP, outcome="intent")
+            else:
+                self.refusals += 1
+                self._line("refused", manage=STOP, why=self.identity.fault or "no right to stop the server")
         except AuditError:
             return False
         return may
 
     def session(self, state: str, **facts: object) -> None:
-        """Write a session's line: opened, or closed with its counts."""
+        """Write a session's line: opened, or closed with its counts; after that nothing is carried out any more."""
+        self._over = self._over or state == "closed"
         try:
             self._line("session", state=state, **facts)
         except AuditError:
@@ -248,16 +369,6 @@ def _right(rights: UnitRights, pdu: bytes) -> Right | None:
     return rights.functions.get(pdu[0]) or rights.sub_function(pdu)
 
 
-def _judged(cells: Cells, written: bytes | None, *, there: bool) -> Sequence[int] | None:
-    """Give the values that limits are to hold for: those of the registers that result."""
-    if isinstance(cells.space, Table) and cells.space.is_bits:
-        return None
-    if written is not None:
-        return unpack(f">{len(written) // 2}H", written)
-    # what results can't be known, so it lies within no limit: only a grant without one allows it
-    return [_NO_VALUE] * cells.quantity if there else None
-
-
 def _failed(code: int) -> bytes:
     return exception_pdu(code, ExceptionCode.SERVER_DEVICE_FAILURE)
 
@@ -268,3 +379,12 @@ def _hex(data: bytes | None) -> str | None:
 
 def _result(done: Future[bytes]) -> bytes | None:
     return None if done.cancelled() or done.exception() else done.result()
+
+
+def _settle(later: Future[bytes], reply: bytes | Future[bytes]) -> None:
+    """Give a future its reply, which may be another future's."""
+    if isinstance(reply, bytes):
+        if not later.done():
+            later.set_result(reply)
+    else:
+        reply.add_done_callback(lambda done: _settle(later, _result(done) or b""))

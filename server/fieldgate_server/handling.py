@@ -14,15 +14,15 @@ HANDLED = frozenset({1, 2, 3, 4, 5, 6, 15, 16, 22, 23, 24})
 
 
 class BadAnswerError(Exception):
-    """User code answered what cannot be sent; the text says what."""
+    """User code answered what cannot be sent, so nobody knows what it has done; the text says what."""
 
 
 def handle(handler: DataHandler, request: Request, pdu: bytes, info: ServerInfo) -> bytes:  # noqa: PLR0911
     """Carry out a request of one of the `HANDLED` codes and give the reply PDU.
 
     Raises DataHandler.ModbusExcept for a method's exception code, BadAnswerError for an answer that is none, and
-    whatever else a method raises. Function 23 writes before it reads (V1.1b3, 6.17), so a refused read follows a
-    write that was done.
+    whatever else a method raises. Function 23 writes before it reads (V1.1b3, 6.17), and has read once before that:
+    a read that is refused is found before anything is written.
     """
     code = FunctionCode(pdu[0])
     read_start, read_count, write_start, write_count = request[:4]
@@ -47,8 +47,12 @@ def handle(handler: DataHandler, request: Request, pdu: bytes, info: ServerInfo)
             _check(handler.write_h_regs(write_start, [(held & and_mask) | (or_mask & ~and_mask & 0xFFFF)], info))
             return pdu
         case FunctionCode.READ_WRITE_MULTIPLE_REGISTERS:
+            _check(handler.read_h_regs(read_start, read_count, info))
             _check(handler.write_h_regs(write_start, unpack_words(request.payload), info))
-            return _sized(code, _words(handler.read_h_regs(read_start, read_count, info), read_count))
+            try:
+                return _sized(code, _words(handler.read_h_regs(read_start, read_count, info), read_count))
+            except DataHandler.ModbusExcept as refused:
+                raise BadAnswerError(f"refused to read ({refused.exp_code!r}) what it gave before the write") from None
         case FunctionCode.READ_FIFO_QUEUE:
             queue = _words(handler.read_h_regs(read_start, 1, info), 1)
             count = int.from_bytes(queue, "big")

@@ -52,6 +52,11 @@ def conclude(credentials: Credentials, policy: Policy, user: UserLookup) -> Iden
     return _loopback(credentials, policy, user)
 
 
+def invalid(identity: Identity, fault: str) -> Identity:
+    """Take all rights from an identity."""
+    return identity._replace(role=INVALID_ROLE, rights=NO_RIGHTS, fault=fault)
+
+
 def known_to_ssh(credentials: SshCertificateCredentials | SshKeyCredentials, policy: Policy) -> bool:
     """Answer the SSH door: who is not known fails authentication, so INVALID never gets a channel there."""
     identity = conclude(credentials, policy, lambda _uid: None)

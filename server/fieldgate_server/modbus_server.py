@@ -18,7 +18,7 @@ from fieldgate_server.constants import MODBUS_PORT
 from fieldgate_server.data_bank import DataBank
 from fieldgate_server.data_handler import DataHandler
 from fieldgate_server.device import Device
-from fieldgate_server.device_identification import DeviceIdentification
+from fieldgate_server.device_identification import DeviceIdentification, Shown
 from fieldgate_server.lanes import Lanes
 from fieldgate_server.settings import ListenSettings, Settings
 from fieldgate_server.units import Units
@@ -30,7 +30,7 @@ class ModbusServer:
     """A guarded Modbus/TCP server on loopback; every unit identifier names its one unit.
 
     It runs in a thread of its own. User code (what subclasses of DataBank and DataHandler override, and an external
-    engine) runs on up to 16 worker threads: in order for one connection, connections beside each other.
+    engine) runs on up to 64 worker threads: in order for one connection, connections beside each other.
     """
 
     Error = server_info.Error
@@ -55,6 +55,7 @@ class ModbusServer:
         device_id: DeviceIdentification | None = None,
         *,
         policy: Path | str | None = None,
+        audit: Path | str | None = None,
     ) -> None:
         """Prepare a server; nothing is opened before `start`.
 
@@ -62,14 +63,17 @@ class ModbusServer:
         `no_block` the server keeps the process alive until `stop` or Ctrl-C; with it, it ends with the process.
         `ext_engine` is called with a SessionData for every request that the policy allows, instead of the handler.
         `policy` is a policy file; without one the user of this process may do everything, and nobody else anything.
+        `audit` is the trail's file; without one its lines go to the log, at level INFO of "fieldgate.audit".
 
         Raises TypeError for an argument of a wrong type, ValueError if `data_hdl` has another bank than `data_bank`.
         """
         _check("host", host, str)
         _check("port", port, int)
-        _check("data_bank", data_bank, DataBank)
-        _check("data_hdl", data_hdl, DataHandler)
-        _check("device_id", device_id, DeviceIdentification)
+        if isinstance(port, bool):
+            raise TypeError("port must be an int, not bool")
+        _check_optional("data_bank", data_bank, DataBank)
+        _check_optional("data_hdl", data_hdl, DataHandler)
+        _check_optional("device_id", device_id, DeviceIdentification)
         if ext_engine is not None and not callable(ext_engine):
             raise TypeError(f"ext_engine must be callable, not {type(ext_engine).__name__}")
         if data_hdl is None:
@@ -85,8 +89,9 @@ class ModbusServer:
         self._data_hdl = data_hdl
         self._ext_engine = ext_engine
         self._device_id = device_id
-        self._device = Device(device_id)
+        self._device = _device(device_id)
         self._policy = policy
+        self._audit = audit
         self._starting = Lock()
         self._run: Background | None = None
         self._lanes: Lanes | None = None
@@ -96,15 +101,14 @@ class ModbusServer:
     def start(self) -> bool:
         """Start the server, and return once it listens; True too if it runs already.
 
-        False if it cannot: the cause is in the log and in `last_error`.
+        False if it cannot, or is stopped meanwhile: the cause is in the log and in `last_error`.
         """
         with self._starting:
             if self.is_run():
                 return True
             try:
                 self._await_the_end()
-                self._run = Background(self._serving, daemon=self._no_block)
-                self._run.start()
+                self._launch()
             except server_info.Error as error:
                 # one like it, whose traceback does not keep all alive that was tried
                 self.last_error = type(error)(*error.args)
@@ -135,7 +139,8 @@ class ModbusServer:
 
     def is_run(self) -> bool:
         """Tell whether the server runs."""
-        return self._run is not None and self._run.is_running()
+        run = self._run
+        return run is not None and run.is_running()
 
     @property
     def host(self) -> str:
@@ -164,11 +169,22 @@ class ModbusServer:
 
     @device_identification.setter
     def device_identification(self, value: DeviceIdentification | None) -> None:
-        _check("device_identification", value, DeviceIdentification)
-        self._device_id = self._device.identification = value
+        _check_optional("device_identification", value, DeviceIdentification)
+        self._device_id = value
+        self._device.identification = _shown(value)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(host={self._host!r}, port={self.port}, is_run={self.is_run()})"
+
+    def _launch(self) -> None:
+        """Begin a run. Raises Error if somebody stops it meanwhile, and what keeps it from serving."""
+        run = Background(self._serving, daemon=self._no_block)
+        run.start()
+        # other threads may stop it from here on
+        self._run = run
+        run.wait_started()
+        if not run.is_running():
+            raise server_info.Error("the server was stopped while it was starting")
 
     def _await_the_end(self) -> None:
         """See the run before this one off. Raises Error if it has not ended."""
@@ -183,7 +199,7 @@ class ModbusServer:
     async def _serving(self) -> AsyncIterator[None]:
         """Serve. Raises Error that says why it cannot."""
         settings = self._settings()
-        self._device = Device(self._device_id)
+        self._device = _device(self._device_id)
         self._lanes = lanes = Lanes()
         bank = BankUnit(self._data_hdl.data_bank, self._device)
         user = None
@@ -219,6 +235,7 @@ class ModbusServer:
         return Settings(
             listen=listen,
             policy=None if self._policy is None else Path(self._policy),
+            audit=None if self._audit is None else Path(self._audit),
             # all of its peers may well be one user
             max_sessions_per_identity=Settings.max_sessions,
         )
@@ -233,6 +250,19 @@ def _raised_as(kind: type[server_info.Error]) -> Iterator[None]:
         raise kind(f"{error}; {error.hint}" if error.hint else str(error)) from error
 
 
+def _shown(identification: DeviceIdentification | None) -> Shown | None:
+    return None if identification is None else Shown(identification)
+
+
+def _device(identification: DeviceIdentification | None) -> Device:
+    return Device(_shown(identification))
+
+
 def _check(name: str, value: object, kind: type) -> None:
-    if value is not None and not isinstance(value, kind):
+    if not isinstance(value, kind):
         raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
+
+
+def _check_optional(name: str, value: object, kind: type) -> None:
+    if value is not None:
+        _check(name, value, kind)

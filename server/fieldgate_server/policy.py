@@ -1,8 +1,11 @@
-"""The policy: read it, compile it per role, and say what a role may do; pure."""
+"""The policy: read it, compile it per role, and say what a role may do now; pure."""
 
 from __future__ import annotations
 
+import copy
 import re
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,20 +20,27 @@ from fieldgate_server.catalogue import FUNCTIONS
 from fieldgate_server.cells import ALL_FILES
 from fieldgate_server.coverage import CellGrant, Coverage
 from fieldgate_server.functions import Kind
-from fieldgate_server.grants import MANAGE, GrantSettings, UnitGrants
+from fieldgate_server.grants import MANAGE, Grant, GrantSettings
+from fieldgate_server.periods import ALWAYS, Period
 from fieldgate_server.rights import NO_RIGHTS, Rights, UnitRights
 
 NULL_ROLE = "NULL"
+LOOK_AGAIN = 10.0
+"""Seconds within which a wall clock that was set is noticed."""
 _FINGERPRINT = "SHA256:[A-Za-z0-9+/]{43}"
 """As `ssh-keygen -l` prints it: the base64 of 32 bytes, without padding."""
 
 
 @dataclass(frozen=True)
 class RoleSettings:
-    """One role as written: its grants, and the issuers that may give it in a certificate."""
+    """One role as written: its grants, the issuers that may give it in a certificate, one session an identity or more.
+
+    With `exclusive` a new session of an identity closes its older one.
+    """
 
     grants: tuple[GrantSettings, ...] = ()
     issuers: tuple[str, ...] = ()
+    exclusive: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,39 +60,130 @@ class PolicySettings:
 
 
 class Policy:
-    """A compiled policy. Roles are lists of grants, and there is no deny rule, so nothing can contradict."""
+    """A compiled policy at one time. Roles are lists of grants, and there is no deny rule: nothing can contradict.
 
-    def __init__(self, roles: dict[str, RoleSettings], identity: dict[str, KeySettings | str], where: str) -> None:
-        """Compile. Raises ConfigError that names `where` and the key path."""
-        self._rights = {name: _compile(name, role, where) for name, role in roles.items()}
+    Grants end by the latest time that was ever seen, and begin by the time it is now: a clock that is set back
+    revives nothing.
+    """
+
+    def __init__(
+        self,
+        roles: Mapping[str, RoleSettings],
+        identity: Mapping[str, KeySettings | str],
+        where: str,
+        *,
+        now: float,
+        latest: float = 0.0,
+    ) -> None:
+        """Compile for a time, in seconds since 1970. What is wrong is in `faults`: such a policy is not to be used."""
+        self.faults: list[ConfigError] = []
+        self.now = now
+        self.latest = max(now, latest)
+        """The latest time that was ever seen."""
+        self._grants = {name: self._role(name, role, f"{where}: role.{name}") for name, role in roles.items()}
         self._issuers = {name: frozenset(role.issuers) for name, role in roles.items()}
+        self._exclusive = frozenset(name for name, role in roles.items() if role.exclusive)
         self._keys: dict[str, KeySettings] = {}
         self._users: dict[str, str] = {}
         self._groups: dict[str, str] = {}
         for name, value in identity.items():
             self._map(name, value, f"{where}: identity.{name}")
+        self._rights = {name: _compile(_holding(some, now, self.latest)) for name, some in self._grants.items()}
+
+    def _role(self, name: str, role: RoleSettings, key: str) -> tuple[Grant, ...]:
+        if name == NULL_ROLE and role.issuers:
+            self._wrong(f"{key}.issuers", "NULL is the lack of a role, so no issuer gives it")
+        if name != NULL_ROLE:
+            try:
+                encode_role(name)
+            except ValueError as error:
+                self._wrong(key, str(error))
+        for index, issuer in enumerate(role.issuers):
+            if not re.fullmatch(rf"x509:.+|ssh-ca:{_FINGERPRINT}", issuer):
+                self._wrong(
+                    f"{key}.issuers[{index}]",
+                    f"{issuer!r} names no issuer",
+                    '"x509:CN=..." (a TLS issuing CA), "ssh-ca:SHA256:..." (an SSH user CA); `certs init` prints both',
+                )
+        compiled = []
+        for index, grant in enumerate(role.grants):
+            try:
+                compiled.append(grants.compile_grant(grant, f"{name}[{index}]", f"{key}.grants[{index}]"))
+            except ConfigError as error:  # noqa: PERF203 - all that is wrong is told at once
+                self.faults.append(error)
+        return tuple(compiled)
 
     def _map(self, name: str, value: KeySettings | str, where: str) -> None:
         kind, _, rest = name.partition(":")
         role = value.role if isinstance(value, KeySettings) else value
-        if role not in self._rights or role == NULL_ROLE:
-            raise ConfigError(where, f"role {role!r} is not declared", hint=f"declare it as [role.{role}]")
-        if kind == "key" and re.fullmatch(_FINGERPRINT, rest) and isinstance(value, KeySettings):
+        if role not in self._grants or role == NULL_ROLE:
+            self._wrong(where, f"role {role!r} is not declared", f"declare it as [role.{role}]")
+        elif kind == "key" and re.fullmatch(_FINGERPRINT, rest) and isinstance(value, KeySettings):
             self._keys[rest] = value
+        elif kind == "unix" and rest.isdecimal():
+            self._wrong(where, f"{rest!r} is a number", "users are named: unix:NAME, as `id -un` prints it")
         elif kind == "unix" and rest and isinstance(value, str):
             self._users[rest] = value
         elif kind == "group" and rest and isinstance(value, str):
             self._groups[rest] = value
         else:
-            raise ConfigError(
+            self._wrong(
                 where,
                 "is none of the three forms",
-                hint='"unix:USER" = "ROLE", "group:GROUP" = "ROLE", "key:SHA256:..." = { name = "WHO", role = "ROLE" }',
+                '"unix:USER" = "ROLE", "group:GROUP" = "ROLE", "key:SHA256:..." = { name = "WHO", role = "ROLE" }',
             )
 
+    def _wrong(self, where: str, problem: str, hint: str = "") -> None:
+        self.faults.append(ConfigError(where, problem, hint=hint))
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The declared roles, NULL among them if it is."""
+        return tuple(self._grants)
+
     def rights(self, role: str) -> Rights:
-        """Give the rights of a declared role or of NULL; none for any other word."""
+        """Give the rights that a declared role or NULL has now; none for any other word."""
         return self._rights.get(role, NO_RIGHTS)
+
+    def not_now(self, role: str) -> tuple[Grant, ...]:
+        """Give the grants of a role that do not hold now: they have ended, or not begun."""
+        some = self._grants.get(role, ())
+        return tuple(grant for grant in some if not grant.period.holds(self.now, self.latest))
+
+    def at(self, now: float, latest: float = 0.0) -> Policy:
+        """Give the same policy at another time, seconds since 1970. Roles that do not change keep their Rights object.
+
+        `latest` is the latest time that is known from elsewhere, such as from the policy before a reload.
+        """
+        then = copy.copy(self)
+        then.now, then.latest = now, max(now, latest, self.latest)
+        before = {name: _holding(some, self.now, self.latest) for name, some in self._grants.items()}
+        after = {name: _holding(some, then.now, then.latest) for name, some in self._grants.items()}
+        rights = {name: self._rights[name] if before[name] == some else _compile(some) for name, some in after.items()}
+        then._rights = rights  # noqa: SLF001 - a copy of our own
+        return then
+
+    def next_change(self) -> float | None:
+        """Give the next moment at which a role's rights change, in seconds since 1970; None: never by themselves."""
+        bounds = [bound for period in self._periods() for bound in (period.begins, period.ends) if bound is not None]
+        return min((bound for bound in bounds if bound > self.now), default=None)
+
+    def look_again(self) -> float | None:
+        """Give the seconds after which `at` is to be asked anew; None: never.
+
+        While a grant may yet begin or end these are at most LOOK_AGAIN, since a wall clock may be set at any moment.
+        """
+        if all(period.ends is not None and period.ends <= self.latest for period in self._periods()):
+            return None
+        change = self.next_change()
+        return LOOK_AGAIN if change is None else min(LOOK_AGAIN, change - self.now)
+
+    def _periods(self) -> Iterable[Period]:
+        return (grant.period for role in self._grants.values() for grant in role if grant.period != ALWAYS)
+
+    def exclusive(self, role: str) -> bool:
+        """Tell whether a new session of an identity with this role closes its older one."""
+        return role in self._exclusive
 
     def may_give(self, issuer: str, role: str) -> bool:
         """Tell whether this issuer (`x509:NAME` or `ssh-ca:SHA256:...`) may give this role in a certificate."""
@@ -107,7 +208,7 @@ class OwnerPolicy(Policy):
     """The quick start's policy: the user who started the server may do everything on loopback, nobody else anything."""
 
     def __init__(self, uid: int | None) -> None:
-        super().__init__({}, {}, "quick start")
+        super().__init__({}, {}, "quick start", now=0.0)
         self.owner_uid = uid
 
     @cached_property
@@ -119,65 +220,81 @@ class OwnerPolicy(Policy):
             *(GrantSettings(units="all", function=word) for word in words),
             GrantSettings(manage=MANAGE),
         )
-        return _compile(OWNER_ROLE, RoleSettings(grants=everything), "quick start")
+        return _compile(
+            grants.compile_grant(grant, f"{OWNER_ROLE}[{index}]", "quick start")
+            for index, grant in enumerate(everything)
+        )
 
     def rights(self, role: str) -> Rights:
         """Give all rights to the owner's role, which only the owner's uid is ever given."""
         return self._everything if role == OWNER_ROLE and self.owner_uid is not None else NO_RIGHTS
 
 
-def load(file: Path) -> Policy:
-    """Read and compile a policy file. Raises ConfigError that names file and key path."""
+def load(file: Path, *, now: float | None = None, latest: float = 0.0) -> Policy:
+    """Read and compile a policy file for a time, in seconds since 1970 (None: this moment).
+
+    Raises ConfigError that names file and key path.
+    """
     trusted_file.check(file)
-    return parse(settings.read_toml(file), where=str(file))
+    return parse(settings.read_toml(file), where=str(file), now=now, latest=latest)
 
 
-def parse(raw: dict[str, Any], *, where: str) -> Policy:
+def parse(raw: dict[str, Any], *, where: str, now: float | None = None, latest: float = 0.0) -> Policy:
     """Compile a policy from the tables of its TOML. Raises ConfigError that names `where` and the key path."""
-    written = settings.build(raw, PolicySettings, where=where, base=Path())
-    return Policy(written.role, written.identity or {}, where)
+    policy, faults = examine(raw, where=where, now=now, latest=latest)
+    if policy is None:
+        raise faults[0]
+    return policy
 
 
-def _compile(name: str, role: RoleSettings, where: str) -> Rights:
-    key = f"{where}: role.{name}"
-    if name == NULL_ROLE and role.issuers:
-        raise ConfigError(f"{key}.issuers", "NULL is the lack of a role, so no issuer gives it")
-    if name != NULL_ROLE:
-        try:
-            encode_role(name)
-        except ValueError as error:
-            raise ConfigError(key, str(error)) from None
-    for index, issuer in enumerate(role.issuers):
-        if not re.fullmatch(rf"x509:.+|ssh-ca:{_FINGERPRINT}", issuer):
-            raise ConfigError(
-                f"{key}.issuers[{index}]",
-                f"{issuer!r} names no issuer",
-                hint='"x509:CN=..." (a TLS issuing CA), "ssh-ca:SHA256:..." (an SSH user CA); `certs init` prints both',
-            )
-    units: dict[int, UnitGrants] = {}
-    manage: frozenset[str] = frozenset()
-    for index, grant in enumerate(role.grants):
-        manage |= grants.expand(grant, f"{name}[{index}]", f"{key}.grants[{index}]", units)
-    return Rights(_share(units), manage)
+def examine(
+    raw: dict[str, Any], *, where: str, now: float | None = None, latest: float = 0.0
+) -> tuple[Policy | None, list[ConfigError]]:
+    """As `parse`, but give all that is wrong at once, and None where something is."""
+    written, faults = settings.examine(raw, PolicySettings, where=where, base=Path())
+    if written is None:
+        return None, faults
+    at = time.time() if now is None else now
+    policy = Policy(written.role, written.identity or {}, where, now=at, latest=latest)
+    return (None, policy.faults) if policy.faults else (policy, [])
 
 
-def _share(units: dict[int, UnitGrants]) -> dict[int, UnitRights]:
-    """Compile each different set of grants once: `units = "all"` means 254 units with the same rights."""
-    made: dict[object, UnitRights] = {}
-    rights: dict[int, UnitRights] = {}
-    for unit, said in units.items():
-        key = (_key(said.read), _key(said.write), tuple(said.named.items()))
+def _holding(some: Iterable[Grant], now: float, latest: float) -> tuple[Grant, ...]:
+    return tuple(grant for grant in some if grant.period.holds(now, latest))
+
+
+def _compile(holding: Iterable[Grant]) -> Rights:
+    """Compile grants to rights; each different set of them once, since `units = "all"` means 254 units alike."""
+    on_unit: dict[int, list[Grant]] = {}
+    manage: dict[str, str] = {}
+    for grant in holding:
+        for word in grant.manage:
+            manage.setdefault(word, grant.name)
+        for unit in grant.units:
+            on_unit.setdefault(unit, []).append(grant)
+    made: dict[tuple[str, ...], UnitRights] = {}
+    units: dict[int, UnitRights] = {}
+    for unit, some in on_unit.items():
+        key = tuple(grant.name for grant in some)
         if key not in made:
-            made[key] = UnitRights(_coverage(said.read), _coverage(said.write), said.named)
-        rights[unit] = made[key]
-    return rights
+            made[key] = _unit_rights(some)
+        units[unit] = made[key]
+    return Rights(units, manage)
 
 
-def _key(spaces: dict[Space, list[CellGrant]]) -> object:
-    return tuple((space, tuple(cells)) for space, cells in spaces.items())
+def _unit_rights(some: list[Grant]) -> UnitRights:
+    named: dict[str, str] = {}
+    for grant in some:
+        for function in grant.functions:
+            named.setdefault(function, grant.name)
+    read = _coverage(cell for grant in some for cell in grant.read)
+    return UnitRights(read, _coverage(cell for grant in some for cell in grant.write), named)
 
 
-def _coverage(spaces: dict[Space, list[CellGrant]]) -> dict[Space, Coverage]:
+def _coverage(granted: Iterable[tuple[Space, CellGrant]]) -> dict[Space, Coverage]:
+    spaces: dict[Space, list[CellGrant]] = {}
+    for space, cells in granted:
+        spaces.setdefault(space, []).append(cells)
     everywhere = spaces.get(ALL_FILES, [])
     return {
         space: Coverage([*cells, *everywhere] if isinstance(space, File) and space != ALL_FILES else cells)

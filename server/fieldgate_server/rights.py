@@ -99,13 +99,13 @@ def _of(granted: Mapping[Space, Coverage], space: Space) -> Coverage | None:
 
 
 class Rights:
-    """What one role may do: `units` gives the rights on a unit number, None where there are none; `manage` the rest."""
+    """What one role may do: rights by unit number, and what it may `manage`, with the name of the grant."""
 
     __slots__ = ("manage", "units")
 
-    def __init__(self, units: Mapping[int, UnitRights], manage: frozenset[str] = frozenset()) -> None:
+    def __init__(self, units: Mapping[int, UnitRights], manage: Mapping[str, str] | None = None) -> None:
         self.units = units
-        self.manage = manage
+        self.manage = manage or {}
 
 
 NO_RIGHTS = Rights({})

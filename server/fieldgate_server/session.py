@@ -9,10 +9,12 @@ import time
 from asyncio import Future
 from collections import deque
 from collections.abc import Callable
+from time import perf_counter_ns
 from typing import Any, Protocol, cast
 
 from fieldgate_core import trace
 from fieldgate_core.modbus import ExceptionCode, exception_pdu
+from fieldgate_server.counts import Counts, Step
 from fieldgate_server.framing import Framer, reply
 from fieldgate_server.guard import Guard
 from fieldgate_server.quit_word import QuitWord
@@ -37,12 +39,13 @@ class Register(Protocol):
 
 
 class _Slot:
-    """The place of one reply in the connection's order; `frame` is None until it is ready."""
+    """The place of one reply in the connection's order; `frame` is None until it is ready, `arrived` as in Session."""
 
-    __slots__ = ("frame",)
+    __slots__ = ("arrived", "frame")
 
-    def __init__(self, frame: bytes | None) -> None:
+    def __init__(self, frame: bytes | None, arrived: int) -> None:
         self.frame = frame
+        self.arrived = arrived
 
 
 class Session(asyncio.Protocol):
@@ -60,6 +63,8 @@ class Session(asyncio.Protocol):
         self._quit_word = quit_word
         self._framer = Framer()
         self._slots: deque[_Slot] = deque()
+        self._held: deque[tuple[bytes, int, bytes]] = deque()
+        """Requests behind a write that waits for the trail."""
         self._transport: asyncio.Transport | None = None
         self._guard: Guard | None = None
         self._turn_due: asyncio.Handle | None = None
@@ -69,6 +74,10 @@ class Session(asyncio.Protocol):
         self._ending = False
         self._peer_ended = False
         self._gone = asyncio.Event()
+        self._arrived = 0
+        """When the requests of this turn had arrived, in ns."""
+        self.requests = 0
+        """Requests that it has been asked."""
         self.listener: Register | None = None
         self.unique_id = str(id(self))
 
@@ -98,6 +107,7 @@ class Session(asyncio.Protocol):
             data = self._without_quit_word(data, self._quit_word)
         self._framer.feed(data)
         if self._turn_due is None and not self._blocked:
+            self._arrived = perf_counter_ns()
             self._turn()
 
     def eof_received(self) -> bool:
@@ -115,8 +125,9 @@ class Session(asyncio.Protocol):
         self._regulate()
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Go on; for how long a peer has not read is not our latency."""
         self._blocked = False
+        self._arrived = perf_counter_ns()
         self._schedule()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -153,6 +164,24 @@ class Session(asyncio.Protocol):
         """Wait for the end of a session that is closing; at most LINGER seconds, then it is cut off."""
         await self._gone.wait()
 
+    # the operator's commands call these
+
+    @property
+    def waits(self) -> bool:
+        """Whether a reply is still owed to the peer."""
+        return bool(self._slots) or self._turn_due is not None
+
+    @property
+    def ending(self) -> bool:
+        """Whether it answers nothing any more."""
+        return self._ending
+
+    def end(self, cause: str) -> None:
+        """Close, and say in the trail why."""
+        if self._guard is not None:
+            self._guard.session("ended", cause=cause)
+        self.close()
+
     # inside
 
     def _turn(self) -> None:
@@ -160,50 +189,70 @@ class Session(asyncio.Protocol):
         transport, guard = self._transport, self._guard
         if transport is None or guard is None or self._ending:
             return
+        if guard.holds():
+            return
         room = min(TURN, SLOTS - len(self._slots))
-        frames = self._framer.take(room)
+        held, self._held = self._held, deque()
+        fresh = self._framer.take(max(0, room - len(held)))
+        self.requests += len(fresh)
+        frames = [*held, *fresh]
+        counts, arrived = guard.counts, self._arrived
         out: list[bytes] = []
-        for head, unit, pdu in frames:
+        for index, (head, unit, pdu) in enumerate(frames):
+            if guard.holds():
+                self._held.extend(frames[index:])
+                break
             if self._show is not None:
                 self._show(trace.text(reply(head, unit, pdu), reply=False, peer=guard.identity.peer))
             answer = guard.answer(unit, pdu, head)
             if not isinstance(answer, bytes):
-                self._later(head, unit, pdu, answer)
+                self._later(counts, head, unit, pdu, answer)
                 continue
-            frame = self._reply(head, unit, pdu, answer)
+            frame = self._reply(counts, head, unit, pdu, answer)
             if self._slots:
-                self._slots.append(_Slot(frame))
+                self._slots.append(_Slot(frame, arrived))
             elif frame:
                 out.append(frame)
         if len(out) == 1:
             transport.write(out[0])
+            counts.latencies[(perf_counter_ns() - arrived).bit_length()] += 1
         elif out:
             transport.writelines(out)
+            # the replies of a turn leave together, so each took as long as the turn
+            counts.latencies[(perf_counter_ns() - arrived).bit_length()] += len(out)
         if self._framer.violation is not None or self._peer_ended:
             self._regulate()
             self._finish_if_due()
-        elif len(frames) == room:
+        elif len(frames) == room and not guard.holds():
             self._schedule()
-        elif not self._reading:
+        elif guard.holds() or not self._reading:
             self._regulate()
 
-    def _reply(self, head: bytes, unit: int, pdu: bytes, answer: bytes) -> bytes:
+    def _reply(self, counts: Counts, head: bytes, unit: int, pdu: bytes, answer: bytes) -> bytes:
         """Give the frame of a reply, empty where there is none: a unit in listen-only mode."""
-        frame = reply(head, unit, answer) if answer else b""
-        if self._show is not None and frame and self._guard is not None:
+        if not answer:
+            counts.unanswered[pdu[0]] += 1
+            return b""
+        code = answer[0]
+        if code < 0x80:
+            counts.replies[code] += 1
+        else:
+            counts.exceptions[answer[:2]] += 1
+        frame = reply(head, unit, answer)
+        if self._show is not None and self._guard is not None:
             request = reply(head, unit, pdu)
             self._show(trace.text(frame, reply=True, request=request, peer=self._guard.identity.peer))
         return frame
 
-    def _later(self, head: bytes, unit: int, pdu: bytes, answer: Future[bytes]) -> None:
-        slot = _Slot(None)
+    def _later(self, counts: Counts, head: bytes, unit: int, pdu: bytes, answer: Future[bytes]) -> None:
+        slot = _Slot(None, self._arrived)
         self._slots.append(slot)
 
         def ready(done: Future[bytes]) -> None:
             failed = done.cancelled() or done.exception() is not None
             result = exception_pdu(pdu[0], ExceptionCode.SERVER_DEVICE_FAILURE) if failed else done.result()
-            slot.frame = self._reply(head, unit, pdu, result)
-            self._flush()
+            slot.frame = self._reply(counts, head, unit, pdu, result)
+            self._flush(counts)
 
         answer.add_done_callback(ready)
 
@@ -218,12 +267,12 @@ class Session(asyncio.Protocol):
             self._linger()
         return rest
 
-    def _flush(self) -> None:
+    def _flush(self, counts: Counts) -> None:
         """Send the replies that are ready and whose turn it is."""
         out = []
         while self._slots and (frame := self._slots[0].frame) is not None:
             out.append(frame)
-            self._slots.popleft()
+            counts.latencies[(perf_counter_ns() - self._slots.popleft().arrived).bit_length()] += 1
         if out and self._transport is not None:
             self._transport.writelines(out)
             self._schedule()
@@ -239,7 +288,8 @@ class Session(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing() or self._peer_ended:
             return
-        wanted = self._turn_due is None and not self._blocked and len(self._slots) < SLOTS
+        waits = self._guard is not None and self._guard.holds()
+        wanted = self._turn_due is None and not self._blocked and len(self._slots) < SLOTS and not waits
         if wanted is not self._reading:
             self._reading = wanted
             if wanted:
@@ -249,11 +299,12 @@ class Session(asyncio.Protocol):
 
     def _finish_if_due(self) -> None:
         """Close once all replies are out, if the peer has ended its side or broken the framing."""
-        if self._slots or self._transport is None:
+        if self._slots or self._held or self._transport is None:
             return
         if self._framer.violation is not None:
             guard = self._guard
             if guard is not None:
+                guard.counts.refused[Step.FRAMING] += 1
                 guard.session("violation", cause=self._framer.violation)
             self._ending = True
             self._linger()

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fieldgate_core.url import LOOPBACK_PORT, SSH_PORT, TLS_PORT, is_loopback
+from fieldgate_core.url import LOOPBACK_PORT, METRICS_PORT, SSH_PORT, TLS_PORT, is_loopback
 from fieldgate_server.simulation import check_rate
+from fieldgate_server.trail_settings import AuditSettings
 from fieldgate_server.unit_settings import UnitSettings
+
+_LONGEST = 10 * 365 * 86400.0
+_LEAST_RATE, _MOST_RATE = 0.1, 1e6
 
 
 @dataclass(frozen=True)
@@ -51,18 +55,44 @@ class SshSettings:
 
 
 @dataclass(frozen=True)
+class MetricsSettings:
+    """The metrics' listener: loopback only. `users` names the local users who may read; without it all may."""
+
+    host: str = "127.0.0.1"
+    port: int = METRICS_PORT
+    users: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _check_port(self.port)
+        if not is_loopback(self.host):
+            raise ValueError(f"host {self.host!r} is not loopback, and metrics have no lock; forward the port by SSH")
+
+
+@dataclass(frozen=True)
 class Settings:
-    """The whole file. Without `policy` only the user who starts the server has rights, on loopback (quick start)."""
+    """The whole file. Without `policy` only the user who starts the server has rights, on loopback (quick start).
+
+    `control` is the socket that the operator's commands reach the server by, `state` the folder where its lock is
+    kept, `revoked` the list of revoked identities. A session that asks nothing for `idle` seconds ends, and each does
+    after `lifetime` seconds; 0: never. `max_requests_per_second` are those of one identity; 0: any number.
+    """
 
     listen: ListenSettings = field(default_factory=ListenSettings)
     tls: TlsSettings | None = None
     ssh: SshSettings | None = None
+    metrics: MetricsSettings | None = None
     policy: Path | None = None
-    audit: Path | None = None
+    audit: Path | AuditSettings | None = None
+    control: Path | None = None
+    state: Path | None = None
+    revoked: Path | None = None
     unit: tuple[UnitSettings, ...] = (UnitSettings(),)
     max_sessions: int = 256
     max_sessions_per_identity: int = 64
     max_sessions_without_rights: int = 8
+    max_requests_per_second: float = 0.0
+    idle: float = 7200.0
+    lifetime: float = 0.0
 
     def __post_init__(self) -> None:
         ids = [unit.id for unit in self.unit]
@@ -79,6 +109,13 @@ class Settings:
             )
         if min(self.max_sessions, self.max_sessions_per_identity, self.max_sessions_without_rights) < 1:
             raise ValueError("max_sessions and its two companions are at least 1")
+        if self.max_requests_per_second != 0 and not _LEAST_RATE <= self.max_requests_per_second <= _MOST_RATE:
+            raise ValueError(f"max_requests_per_second is 0 (any number), or {_LEAST_RATE:g} to {_MOST_RATE:g}")
+        for name, seconds in (("idle", self.idle), ("lifetime", self.lifetime)):
+            if not 0 <= seconds <= _LONGEST:
+                raise ValueError(f"{name} is 0 (never) to {_LONGEST:.0f} seconds")
+        if self.control is not None and self.state is None:
+            raise ValueError("control needs a folder where the server's lock outlives it; write state = FOLDER")
 
     @property
     def default_unit(self) -> int:

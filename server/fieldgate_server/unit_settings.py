@@ -163,6 +163,10 @@ class UnitSettings:
             names=self._names(),
             changes=changes,
         )
+        for key, named in (("read_only", _cells("read_only", self.read_only)), ("names", self._names().values())):
+            for one in named:
+                if one.start + one.quantity > unit.size(one.space) and one.quantity < ADDRESSES:
+                    raise ValueError(f"{key}: there is no {one} in a table of {unit.size(one.space)}")
         if self.exception_status is not None and not 0 <= self.exception_status <= unit.coils.size - _STATUS_OUTPUTS:
             raise ValueError(f"exception_status {self.exception_status}: there are not eight coils from there")
         return unit
@@ -215,7 +219,7 @@ def _cells(key: str, text: str) -> list[Cells]:
     try:
         found = cells.parse(text)
     except ValueError as error:
-        raise ValueError(f"{key}: {error}; {cells.HINT}") from None
+        raise ValueError(f'{key}: {error}; write a table and addresses from 0: "holding 0-9, coils 3"') from None
     if any(isinstance(one.space, File) for one in found):
         raise ValueError(f"{key}: {text!r}: a file is not meant here, only tables")
     return found

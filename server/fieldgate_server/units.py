@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from fieldgate_core.modbus import DEFAULT_UNIT_ALIASES
@@ -21,6 +21,9 @@ class Asker(Protocol):
     """The four bytes that a reply repeats: transaction and protocol id."""
     asked: int
     """The unit identifier as it was asked."""
+
+    def on_leave(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called once its session is over, so that nobody waits for a reply any more."""
 
 
 class Effect(NamedTuple):

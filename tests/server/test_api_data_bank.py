@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -181,9 +182,37 @@ def test_a_callback_that_raises_is_logged_and_the_others_still_come(caplog: pyte
     with caplog.at_level(logging.ERROR):
         assert bank.set_holding_registers(0, [1, 0, 1], BY_A_REQUEST) is True
     assert [told[1] for told in bank.told] == [0, 2]
-    assert [record.getMessage() for record in caplog.records] == [
-        f"{Failing.on_holding_registers_change.__qualname__} failed, after the update"
-    ] * 2
+    said = f"{bank.on_holding_registers_change!r} failed, after the update"
+    assert [record.getMessage() for record in caplog.records] == [said] * 2
+
+
+@pytest.mark.parametrize("error", [RuntimeError("callback's own"), SystemExit(3)])
+def test_a_callback_of_any_kind_may_raise_anything_and_the_write_is_done(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(kind: str, *_change: object) -> None:
+        told.append(kind)
+        raise error
+
+    told: list[str] = []
+    bank = DataBank()
+    bank.on_coils_change = partial(fail, "coils")  # type: ignore[method-assign]
+    with running(ModbusServer(port=0, no_block=True, data_bank=bank)) as server, peer(server) as client:
+        assert client.ask("0f 0000 0003 01 05") == "0f 00 00 00 03"
+        assert client.ask("01 0000 0003") == "01 01 05"
+    assert told == ["coils", "coils"]
+    assert caplog.text.count("failed, after the update") == 2
+
+
+def test_a_subclass_may_have_tables_of_its_own() -> None:
+    class Own(DataBank):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tables = {"temperatures": 0}
+
+    with running(ModbusServer(port=0, no_block=True, data_bank=Own())) as server, peer(server) as client:
+        assert client.ask("06 0000 0001") == "06 00 00 00 01"
+        assert client.ask("03 0000 0001") == "03 02 00 01"
 
 
 def test_a_set_of_several_cells_is_seen_whole() -> None:
@@ -213,24 +242,24 @@ def test_every_access_holds_the_lock_and_lets_it_go() -> None:
 
     class Watched(BitTable):
         def read(self, start: int, count: int) -> bytes:
-            held.append(bank.tables.lock.locked())
+            held.append(bank._tables.lock.locked())
             return super().read(start, count)
 
         def write(self, start: int, count: int, values: bytes) -> None:
-            held.append(bank.tables.lock.locked())
+            held.append(bank._tables.lock.locked())
             super().write(start, count, values)
 
     bank = DataBank()
-    bank.tables = replace(bank.tables, coils=Watched(16, bytes(2)))
+    bank._tables = replace(bank._tables, coils=Watched(16, bytes(2)))
     assert bank.set_coils(0, [True])
     assert bank.get_coils(0, 2) == [True, False]
-    assert not bank.tables.lock.locked()
+    assert not bank._tables.lock.locked()
     with running(ModbusServer(port=0, no_block=True, data_bank=bank)) as server, peer(server) as client:
         assert client.ask("05 0001 ff00") == "05 00 01 ff 00"
         assert client.ask("01 0000 0002") == "01 01 03"
     # a set reads and writes; a request to write reads once more, for the trail
     assert held == [True] * (2 + 1 + 2 + 1)
-    assert not bank.tables.lock.locked()
+    assert not bank._tables.lock.locked()
 
 
 def test_the_static_override_points_take_anything_and_give_nothing() -> None:

@@ -14,14 +14,17 @@ from support import page_examples
 from support.api import PATIENCE, wait_until
 
 _RUN = """
-import signal, sys
+import signal, sys, threading
 # a shell's background job, as this may be, does not hear Ctrl-C
 signal.signal(signal.SIGINT, signal.default_int_handler)
 names = {}
 exec(sys.argv[1], names)
-print("port", names["server"].port)
+def tell_the_port():
+    threading.main_thread().join()
+    print("port", names["server"].port)
+threading.Thread(target=tell_the_port).start()
 """
-"""Runs an example, and then tells the port of the server that it has left running."""
+"""Runs an example, and tells the port of the server that it has left running once it is past its last line."""
 
 
 class Program:

@@ -218,7 +218,17 @@ def test_bank_and_handler_go_together_or_are_refused() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"host": 1}, {"port": "502"}, {"data_bank": {}}, {"data_hdl": DataBank()}, {"ext_engine": 1}, {"device_id": b"x"}],
+    [
+        {"host": 1},
+        {"host": None},
+        {"port": "502"},
+        {"port": None},
+        {"port": True},
+        {"data_bank": {}},
+        {"data_hdl": DataBank()},
+        {"ext_engine": 1},
+        {"device_id": b"x"},
+    ],
 )
 def test_an_argument_of_a_wrong_type_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(TypeError, match=next(iter(wrong))):

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, ItemsView, Iterator
 from functools import partial
 from typing import Any
 
@@ -123,6 +123,22 @@ def test_the_identification_may_be_changed_while_it_is_served(server: ModbusServ
         assert client.ask("2b 0e 04 00").endswith("00 01 77")
         server.device_identification = None
         assert client.ask("2b 0e 04 00") == "ab 02"
+
+
+def test_the_event_loop_calls_no_override_of_the_identification() -> None:
+    called: list[str] = []
+
+    class Own(DeviceIdentification):
+        def items(self) -> ItemsView[int, bytes]:
+            called.append(threading.current_thread().name)
+            return super().items()
+
+    about = Own(vendor_name=b"v")
+    with running(ModbusServer(port=0, no_block=True, device_id=about)) as server, peer(server) as client:
+        assert client.ask("2b 0e 04 00") == "2b 0e 04 82 00 00 01 00 01 76"
+        server.device_identification = Own(vendor_name=b"w")
+        assert client.ask("2b 0e 04 00").endswith("77")
+    assert called == []
 
 
 class Raced(BankUnit):
@@ -296,16 +312,6 @@ def test_a_session_waits_for_its_own_slow_request_and_no_other_session_does() ->
             handler.gate.set()
             assert [slow.receive()[0] for _ in range(3)] == [1, 2, 3]
         assert handler.called == [0, 11, 12, 13, 1, 2]
-
-
-def test_what_a_session_has_asked_is_carried_out_though_it_leaves() -> None:
-    handler = Gated()
-    with running(ModbusServer(port=0, no_block=True, data_hdl=handler)) as server:
-        with peer(server) as client:
-            client.send(*reading(0), bytes.fromhex("06 0005 0009"))
-            assert handler.entered.wait(20)
-        handler.gate.set()
-        wait_until(lambda: server.data_bank.get_holding_registers(5) == [9])
 
 
 async def test_masked_writes_of_two_sessions_do_not_undo_each_other() -> None:

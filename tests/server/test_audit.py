@@ -30,10 +30,12 @@ def test_a_line_that_was_cut_short_does_not_swallow_the_next_one(tmp_path: Path)
     assert file.stat().st_size == size + 10
     audit.line("third", number=3)
     audit.close()
-    lines = file.read_text().splitlines()
-    assert len(lines) == 3
-    assert lines[0].endswith("event=first number=1")
-    assert lines[2].endswith("event=third number=3")
+    first, torn, said, lost, third = file.read_text().splitlines()
+    assert first.endswith("seq=1 event=first number=1")
+    assert len(torn) == 10
+    assert "seq=2 event=trail state=continued torn=10:" in said
+    assert lost.endswith("seq=3 event=trail state=recovered lost=1 late=0")
+    assert third.endswith("seq=4 event=third number=3")
 
 
 def test_nothing_is_written_after_the_end(tmp_path: Path) -> None:

@@ -289,7 +289,7 @@ def test_control_leaves_its_lines_in_the_trail(bench: Bench) -> None:
     assert outcomes == [
         *("outcome=intent", "function=8/04", "outcome=done", "function=8/04"),
         *("outcome=intent", "function=8/01", "outcome=done", "function=8/01"),
-        "function=8",
+        "function=8/0A",
     ]
 
 

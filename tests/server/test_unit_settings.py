@@ -101,6 +101,8 @@ def test_each_unit_has_an_identification_of_its_own() -> None:
         ('holding = { at = { "x" = 2 } }', "'x' is no address"),
         ('read_only = "holding"', "read_only: 'holding' names no cells"),
         ('read_only = "file 4"', "a file is not meant here"),
+        ('read_only = "holding 90-100"', "read_only: there is no holding 90-100 in a table of 100"),
+        ('names = { a = "coils 100" }', "names: there is no coils 100 in a table of 100"),
         ('names = { a = "holding 1, coils 2" }', "names.a: one run of cells"),
         ("[[unit.file]]\nnumber = 1\nrecords = 1\ninitial = -1", "file[0]: initial value -1 is not 0"),
         ('names = { "a\\nb" = "foo" }', "names.a\\nb: 'foo' names no cells"),

@@ -14,7 +14,7 @@ import pytest
 from fieldgate_core.errors import DeadlineError
 from fieldgate_tunnel import stream as stream_module
 from fieldgate_tunnel.limits import Limits
-from fieldgate_tunnel.listeners import TlsListener
+from fieldgate_tunnel.listeners import TlsListener, tls_identity
 from fieldgate_tunnel.stream import RECEIVE_BUFFER, RECORD, TlsStream
 from support.site import Pki, make_pki
 from support.streams import (
@@ -147,7 +147,7 @@ async def s_client(
     pki: Pki, version: str, *options: str, certificate: bool
 ) -> AsyncIterator[tuple[asyncio.StreamWriter, asyncio.StreamReader, asyncio.StreamReader]]:
     """Give the pipes of an `openssl s_client` at a door that echoes."""
-    listener = TlsListener(pki.server, lambda _: Echo(), lambda _door, _peer, _what: None, Limits())
+    listener = TlsListener(tls_identity(pki.server), lambda _: Echo(), lambda _door, _peer, _what: None, Limits())
     await listener.start("127.0.0.1", 0)
     identity = pki.client("operator")
     command = ["-connect", f"127.0.0.1:{listener.port}", "-CAfile", str(identity / "tls-server-ca.pem")]

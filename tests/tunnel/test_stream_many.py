@@ -12,7 +12,7 @@ import pytest
 
 from fieldgate_tunnel import stream as stream_module
 from fieldgate_tunnel.limits import Limits
-from fieldgate_tunnel.listeners import TlsListener
+from fieldgate_tunnel.listeners import TlsListener, tls_identity
 from fieldgate_tunnel.stream import TlsStream
 from support.site import Pki
 from support.streams import (
@@ -31,7 +31,7 @@ class Door:
 
     def __init__(self, pki: Pki) -> None:
         self.refusals: list[str] = []
-        self.listener = TlsListener(pki.server, lambda _: Echo(), self._refused, LIMITS)
+        self.listener = TlsListener(tls_identity(pki.server), lambda _: Echo(), self._refused, LIMITS)
 
     def _refused(self, _door: str, _peer: str, what: str) -> None:
         self.refusals.append(what)
@@ -105,7 +105,7 @@ async def test_two_hundred_connections_leave_nothing_behind(
         writer.transport.abort()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
-    while len(door.refusals) < 120 or door.listener._gate._all or alive() > before:
+    while len(door.refusals) < 120 or door.listener.gate.under_way or alive() > before:
         await asyncio.sleep(0.01)
     # the gate has 16 places for an address
     assert not [refusal for refusal in door.refusals if "too many" in refusal]

@@ -1,41 +1,194 @@
-"""What a door lets happen, and the gate that counts who is not authenticated yet; pure."""
+"""What a door lets happen: handshakes under way, and lock-outs of addresses that fail to authenticate; pure."""
 
 from __future__ import annotations
 
+import ipaddress
+import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+
+HANDSHAKES = "handshakes"
+HANDSHAKES_PER_ADDRESS = "handshakes_per_address"
+LOCKOUT = "lockout"
+SSH_CONNECTIONS = "ssh_connections"
+SSH_CONNECTIONS_PER_KEY = "ssh_connections_per_key"
+SSH_CHANNELS = "ssh_channels"
+HANDSHAKE_LIMITS = (HANDSHAKES, HANDSHAKES_PER_ADDRESS, LOCKOUT)
+"""The limits of both doors, as their counts and the metrics call them."""
+SSH_LIMITS = (SSH_CONNECTIONS, SSH_CONNECTIONS_PER_KEY, SSH_CHANNELS)
+"""Those that the SSH door has beside them."""
+
+_IPV6_SITE = 64
+"""Bits of an IPv6 address that one peer cannot choose: it has all addresses below (RFC 4291, 2.5.1)."""
+
+Clock = Callable[[], float]
+"""Gives seconds that never go back."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a door lets happen; deadlines in seconds. Handshakes are those of peers not authenticated yet."""
+    """What a door lets happen; times in seconds. Handshakes are those of peers not authenticated yet.
+
+    After `failures_before_lockout` failed authentications each further one locks an address out, for `lockout_first`
+    and then twice as long each time, at most `lockout_longest`; whoever is quiet for `lockout_forgets` after a failure
+    begins anew. `lockout_addresses` are those that are remembered.
+    """
 
     handshake_deadline: float = 10.0
     handshakes: int = 64
     handshakes_per_address: int = 16
     ssh_connections: int = 256
     ssh_connections_per_key: int = 16
+    failures_before_lockout: int = 8
+    lockout_first: float = 1.0
+    lockout_longest: float = 300.0
+    lockout_forgets: float = 900.0
+    lockout_addresses: int = 4096
+
+
+class _Record:
+    """What is remembered of an address: how often it failed, when it did last, and until when it is locked out."""
+
+    __slots__ = ("failures", "last", "until")
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.last = 0.0
+        self.until = 0.0
+
+
+class Lockout:
+    """Locks out addresses after failed authentications, longer each time, and forgets who has been quiet."""
+
+    def __init__(self, limits: Limits, clock: Clock) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._records: dict[str, _Record] = {}
+        self.total = 0
+        """Lock-outs so far."""
+
+    def __len__(self) -> int:
+        """Addresses that are remembered."""
+        return len(self._records)
+
+    def locked(self, site: str) -> bool:
+        """Tell whether an address is locked out now."""
+        record = self._records.get(site)
+        return record is not None and self._clock() < record.until
+
+    def now_locked(self) -> int:
+        """Count the addresses that are locked out now."""
+        now = self._clock()
+        return sum(now < record.until for record in self._records.values())
+
+    def failed(self, site: str) -> float | None:
+        """Count a failure; gives the seconds of the lock-out that begins with it, None for none.
+
+        A failure during a lock-out began before it, and neither counts nor prolongs it.
+        """
+        now = self._clock()
+        self._forget(now)
+        record = self._records.get(site)
+        if record is None:
+            if len(self._records) >= self._limits.lockout_addresses:
+                del self._records[next(iter(self._records))]
+            record = _Record()
+        elif now < record.until:
+            return None
+        else:
+            del self._records[site]
+        # records stand in the order of their last failure
+        self._records[site] = record
+        record.failures += 1
+        record.last = now
+        beyond = record.failures - self._limits.failures_before_lockout
+        if beyond <= 0:
+            return None
+        seconds = min(self._limits.lockout_first * 2.0 ** min(beyond - 1, 63), self._limits.lockout_longest)
+        record.until = now + seconds
+        self.total += 1
+        return seconds
+
+    def succeeded(self, site: str) -> None:
+        """Forget the failures of an address: somebody there has authenticated."""
+        self._records.pop(site, None)
+
+    def _forget(self, now: float) -> None:
+        """Forget who has been quiet for long."""
+        while self._records:
+            site, oldest = next(iter(self._records.items()))
+            if now < max(oldest.last + self._limits.lockout_forgets, oldest.until):
+                return
+            del self._records[site]
 
 
 class Gate:
-    """Counts the handshakes under way, in all and for each address."""
+    """Counts the handshakes under way, in all and for each address, and keeps out who is locked out.
 
-    def __init__(self, limits: Limits) -> None:
+    An IPv6 address stands for its /64.
+    """
+
+    def __init__(self, limits: Limits, clock: Clock = time.monotonic) -> None:
         self._limits = limits
-        self._all = 0
-        self._by_address: Counter[str] = Counter()
+        self._by_site: Counter[str] = Counter()
+        self.lockout = Lockout(limits, clock)
+        self.under_way = 0
+        """Handshakes under way."""
+        self.failed_total = 0
+        """Handshakes that did not end in an authenticated peer, so far."""
+        self.hits: Counter[str] = Counter()
+        """How often each limit of the door has bitten, by its name."""
 
-    def enter(self, address: str) -> bool:
-        """Take a place; False if there is none."""
-        if self._all >= self._limits.handshakes or self._by_address[address] >= self._limits.handshakes_per_address:
-            return False
-        self._all += 1
-        self._by_address[address] += 1
-        return True
+    def enter(self, address: str) -> str | None:
+        """Take a place: None, or the name of the limit that leaves none."""
+        site = _site(address)
+        if self.lockout.locked(site):
+            bites = LOCKOUT
+        elif self.under_way >= self._limits.handshakes:
+            bites = HANDSHAKES
+        elif self._by_site[site] >= self._limits.handshakes_per_address:
+            bites = HANDSHAKES_PER_ADDRESS
+        else:
+            self.under_way += 1
+            self._by_site[site] += 1
+            return None
+        self.hits[bites] += 1
+        return bites
 
     def leave(self, address: str) -> None:
         """Give the place back."""
-        self._all -= 1
-        self._by_address[address] -= 1
-        if not self._by_address[address]:
-            del self._by_address[address]
+        site = _site(address)
+        self.under_way -= 1
+        self._by_site[site] -= 1
+        if not self._by_site[site]:
+            del self._by_site[site]
+
+    def succeeded(self, address: str) -> None:
+        """Give the place back: the peer has authenticated, and failures before are forgotten."""
+        self.leave(address)
+        self.lockout.succeeded(_site(address))
+
+    def failed(self, address: str, *, authentication: bool) -> str | None:
+        """Give the place back: the peer has not authenticated; says what follows from it, None for nothing.
+
+        `authentication`: it has tried, and was not accepted; otherwise it left, or spoke another protocol.
+        """
+        self.leave(address)
+        self.failed_total += 1
+        site = _site(address)
+        seconds = self.lockout.failed(site) if authentication else None
+        return f"{site} is locked out for {seconds:g} s: too many failed authentications" if seconds else None
+
+
+def _site(address: str) -> str:
+    """Give what counts as one address: IPv4 as it is, an IPv6 address's /64."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((int(parsed), _IPV6_SITE), strict=False))

@@ -7,15 +7,17 @@ import ssl
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import asyncssh
+from cryptography import x509
 
 from fieldgate_core.credentials import Credentials, TlsCredentials
 from fieldgate_tunnel import tls
-from fieldgate_tunnel.limits import Gate, Limits
-from fieldgate_tunnel.ssh import peer_name
+from fieldgate_tunnel.limits import LOCKOUT, Gate, Limits
+from fieldgate_tunnel.ssh import HostKey, peer_name
 from fieldgate_tunnel.ssh_door import Door, Known
+from fieldgate_tunnel.ssh_keys import SshProof
 from fieldgate_tunnel.stream import RECEIVE_BUFFER, TlsStream
 
 NewSession = Callable[[Credentials], asyncio.Protocol]
@@ -40,19 +42,29 @@ class Listener(Protocol):
         """Take no more connections; those that are open belong to their sessions."""
 
 
+class TlsIdentity(NamedTuple):
+    """What the TLS door shows, and the issuing CAs whose clients may come in."""
+
+    context: ssl.SSLContext
+    anchors: tuple[x509.Certificate, ...]
+
+
+def tls_identity(folder: Path) -> TlsIdentity:
+    """Read and check an identity folder. Raises ConfigError."""
+    return TlsIdentity(tls.server_context(folder), tls.client_anchors(folder))
+
+
 class TlsListener:
     """The TLS door: mutual TLS, then a session with the certificate's credentials."""
 
     port = 0
 
-    def __init__(self, folder: Path, new_session: NewSession, refused: Refused, limits: Limits) -> None:
-        """Read and check the identity folder. Raises ConfigError."""
-        self._context = tls.server_context(folder)
-        self._anchors = tls.client_anchors(folder)
+    def __init__(self, identity: TlsIdentity, new_session: NewSession, refused: Refused, limits: Limits) -> None:
+        self._identity = identity
         self._new_session = new_session
         self._refused = refused
         self._limits = limits
-        self._gate = Gate(limits)
+        self.gate = Gate(limits)
         self._buffer = bytearray(RECEIVE_BUFFER)
         self._server: asyncio.Server | None = None
         self._shaking_hands: set[TlsStream] = set()
@@ -62,6 +74,17 @@ class TlsListener:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(partial(_TlsAdmission, self), host, port)
         self.port = self._server.sockets[0].getsockname()[1]
+
+    def replace(self, identity: TlsIdentity) -> None:
+        """Serve new connections with another identity; a handshake under way ends as it began, and is judged by this.
+
+        Sessions can't be resumed across it: the keys of the tickets belong to the context.
+        """
+        self._identity = identity
+
+    def trusts(self, proven: TlsCredentials) -> bool:
+        """Tell whether one of the issuing CAs that are trusted now has signed a client's certificate."""
+        return tls.issued_by(proven.certificate, self._identity.anchors)
 
     async def close(self) -> None:
         """Take no more connections, and end the handshakes under way."""
@@ -75,25 +98,31 @@ class TlsListener:
         peername = transport.get_extra_info("peername")
         peer = peer_name(peername)
         address = str(peername[0]) if peername else "?"
-        if not self._gate.enter(address):
-            self._refused("tls", peer, "too many handshakes under way")
+        limit = self.gate.enter(address)
+        if limit is not None:
+            if limit != LOCKOUT:
+                self._refused("tls", peer, "too many handshakes under way")
             return None
 
         def connected(stream: TlsStream) -> asyncio.Protocol:
             leaf: bytes | None = stream.get_extra_info("ssl_object").getpeercert(binary_form=True)
-            if leaf is None or not tls.issued_by(leaf, self._anchors):
-                raise ssl.SSLError(1, "none of the named issuing CAs has itself signed the client's certificate")
+            if leaf is None or not tls.issued_by(leaf, self._identity.anchors):
+                raise _UnknownIssuerError(1, "none of the named issuing CAs has itself signed the client's certificate")
             proven: TlsCredentials = tls.credentials(leaf, peer)
             return self._new_session(proven)
 
         def settled(failure: Exception | None) -> None:
-            self._gate.leave(address)
             self._shaking_hands.discard(stream)
-            if failure is not None:
-                self._refused("tls", peer, f"handshake failed: {_reason(failure)}")
+            if failure is None:
+                self.gate.succeeded(address)
+                return
+            self._refused("tls", peer, f"handshake failed: {_reason(failure)}")
+            locked = self.gate.failed(address, authentication=_not_authenticated(failure))
+            if locked is not None:
+                self._refused("tls", peer, locked)
 
         stream = TlsStream(
-            self._context, connected, settled, buffer=self._buffer, deadline=self._limits.handshake_deadline
+            self._identity.context, connected, settled, buffer=self._buffer, deadline=self._limits.handshake_deadline
         )
         self._shaking_hands.add(stream)
         return stream
@@ -134,7 +163,7 @@ class SshListener:
         self._known = known
         self._new_session = new_session
         self._refused = refused
-        self._gate = Gate(limits)
+        self.gate = Gate(limits)
         self._modbus_ports = modbus_ports
         self._limits = limits
         self._doors: set[Door] = set()
@@ -144,6 +173,17 @@ class SshListener:
         """Listen. Raises OSError."""
         self._acceptor = await asyncssh.listen(host, port, server_factory=self._door, options=self._options)
         self.port = self._acceptor.sockets[0].getsockname()[1]
+
+    def replace(self, host_key: HostKey) -> None:
+        """Show another host key and certificate to new connections."""
+        if self._acceptor is not None:
+            self._acceptor.update(server_host_keys=[host_key])
+
+    def close_where(self, wanted: Callable[[SshProof], bool]) -> None:
+        """End the connections of those whose proof is wanted, with all their channels."""
+        for door in list(self._doors):
+            if door.proof is not None and wanted(door.proof):
+                door.close()
 
     async def close(self) -> None:
         """Take no more connections, and end those that are open."""
@@ -160,7 +200,22 @@ class SshListener:
 
     def _door(self) -> Door:
         refused = partial(self._refused, "ssh")
-        return Door(self._known, self._new_session, refused, self._modbus_ports, self._gate, self._doors, self._limits)
+        return Door(self._known, self._new_session, refused, self._modbus_ports, self.gate, self._doors, self._limits)
+
+
+class _UnknownIssuerError(ssl.SSLError):
+    """The chain holds, and none of the named issuing CAs has itself signed the leaf."""
+
+
+_NOT_PROVEN = frozenset({"PEER_DID_NOT_RETURN_A_CERTIFICATE", "BAD_SIGNATURE"})
+"""OpenSSL's reasons for a peer that has no certificate, or not its key."""
+
+
+def _not_authenticated(failure: Exception) -> bool:
+    """Tell whether a handshake failed for want of a trusted certificate; noise on the port is something else."""
+    if isinstance(failure, ssl.SSLCertVerificationError | _UnknownIssuerError):
+        return True
+    return isinstance(failure, ssl.SSLError) and getattr(failure, "reason", None) in _NOT_PROVEN
 
 
 def _reason(failure: Exception) -> str:

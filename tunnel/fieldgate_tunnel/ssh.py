@@ -49,18 +49,36 @@ def _available_kex() -> frozenset[bytes]:
     return frozenset(get_kex_algs())
 
 
-def server_options(folder: Path, *, login_deadline: float) -> asyncssh.SSHServerConnectionOptions:
-    """Build the SSH door's options from an identity folder: public keys only, no shell, agent, pty or X11.
+HostKey = tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]
 
-    Raises ConfigError for a missing or group-readable key, or a certificate that does not fit or has expired.
-    """
+
+def host_key(folder: Path) -> HostKey:
+    """Read the host key and certificate of an identity folder. Raises ConfigError as `server_options` does."""
     key = files.private(folder, names.SSH_HOST_KEY)
     certificate = files.file(folder, names.SSH_HOST_CERTIFICATE)
     files.check_ssh_certificate(certificate)
     try:
+        return asyncssh.read_private_key(key), asyncssh.read_certificate(certificate)
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError, OSError) as error:
+        raise _unusable(folder, error) from None
+
+
+def _unusable(folder: Path, error: Exception) -> ConfigError:
+    return ConfigError(str(folder / names.SSH_HOST_KEY), f"cannot be used as host key: {printable(str(error))}")
+
+
+def server_options(
+    folder: Path, *, login_deadline: float, shown: HostKey | None = None
+) -> asyncssh.SSHServerConnectionOptions:
+    """Build the SSH door's options from an identity folder: public keys only, no shell, agent, pty or X11.
+
+    `shown` is its `host_key` where that has been read already. Raises ConfigError for a missing or group-readable
+    key, or a certificate that does not fit or has expired.
+    """
+    try:
         return asyncssh.SSHServerConnectionOptions(
             config=None,
-            server_host_keys=[(str(key), str(certificate))],
+            server_host_keys=[shown or host_key(folder)],
             login_timeout=login_deadline,
             public_key_auth=True,
             password_auth=False,
@@ -76,7 +94,7 @@ def server_options(folder: Path, *, login_deadline: float) -> asyncssh.SSHServer
             **_algorithms(),
         )
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError, OSError) as error:
-        raise ConfigError(str(key), f"cannot be used as host key: {printable(str(error))}") from None
+        raise _unusable(folder, error) from None
 
 
 class ChannelAdapter(asyncssh.SSHTCPSession[bytes]):

@@ -11,7 +11,7 @@ from functools import partial
 import asyncssh
 
 from fieldgate_core.credentials import SshCertificateCredentials
-from fieldgate_tunnel.limits import Gate, Limits
+from fieldgate_tunnel.limits import LOCKOUT, SSH_CHANNELS, SSH_CONNECTIONS, SSH_CONNECTIONS_PER_KEY, Gate, Limits
 from fieldgate_tunnel.ssh import WINDOW, ChannelAdapter, peer_name
 from fieldgate_tunnel.ssh_keys import SshProof, read_proof
 
@@ -54,6 +54,7 @@ class Door(asyncssh.SSHServer):
         self._limits = limits
         self._adapters: set[ChannelAdapter] = set()
         self._full = False
+        self._tried = False
         self.gone = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._waiting_from: str | None = None
@@ -68,12 +69,15 @@ class Door(asyncssh.SSHServer):
         peername = conn.get_extra_info("peername")
         self._peer = peer_name(peername)
         address = str(peername[0]) if peername else "?"
-        if not self._gate.enter(address):
-            self._refused(self._peer, "too many connections that are not authenticated yet")
+        limit = self._gate.enter(address)
+        if limit is not None:
+            if limit != LOCKOUT:
+                self._refused(self._peer, "too many connections that are not authenticated yet")
             conn.abort()
             return
         self._waiting_from = address
         if len(self._doors) >= self._limits.ssh_connections:
+            self._gate.hits[SSH_CONNECTIONS] += 1
             self._faults.append(f"more than {self._limits.ssh_connections} connections")
             conn.abort()
             return
@@ -120,12 +124,15 @@ class Door(asyncssh.SSHServer):
             # one line a connection: a client may well offer several keys before the right one
             why = "; ".join(self._faults) or str(exc or "it only connected")
             self._refused(self._peer, f"not authenticated: {why}")
-            self._leave_gate()
-
-    def _leave_gate(self) -> None:
-        if self._waiting_from is not None:
-            self._gate.leave(self._waiting_from)
+            locked = self._gate.failed(self._waiting_from, authentication=self._tried)
             self._waiting_from = None
+            if locked is not None:
+                self._refused(self._peer, locked)
+
+    @property
+    def proof(self) -> SshProof | None:
+        """What has authenticated this connection."""
+        return self._proof
 
     @property
     def key(self) -> str | None:
@@ -144,14 +151,18 @@ class Door(asyncssh.SSHServer):
 
     def begin_auth(self, username: str) -> bool:
         """Everybody authenticates."""
+        self._tried = True
         return True
 
     def auth_completed(self) -> None:
         """Give the place at the gate back, and see to it that the connection ends with its credential."""
-        self._leave_gate()
+        if self._waiting_from is not None:
+            self._gate.succeeded(self._waiting_from)
+            self._waiting_from = None
         proof = self._proof
         alike = sum(proof is not None and door.key == proof.fingerprint for door in self._doors)
         if alike > self._limits.ssh_connections_per_key:
+            self._gate.hits[SSH_CONNECTIONS_PER_KEY] += 1
             self._refused(self._peer, f"more than {self._limits.ssh_connections_per_key} connections with one key")
             self.close()
             return
@@ -188,6 +199,7 @@ class Door(asyncssh.SSHServer):
             self._refused(self._peer, "a channel after the certificate has expired")
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "the certificate has expired")
         if len(self._adapters) >= CHANNELS:
+            self._gate.hits[SSH_CHANNELS] += 1
             self._refused(self._peer, f"more than {CHANNELS} channels")
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, f"at most {CHANNELS} channels")
         channel = connection.create_tcp_channel(encoding=None, window=WINDOW)

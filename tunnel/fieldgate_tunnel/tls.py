@@ -47,21 +47,40 @@ def client_context(folder: Path) -> ssl.SSLContext:
     return context
 
 
+def verifying_context(trust: Path, identity: Path | None = None) -> ssl.SSLContext:
+    """Build a client's context for a server of any PKI, such as a syslog server: verified by chain and by name.
+
+    `trust` holds the CAs, `identity` is a folder with tls-chain.pem and tls-key.pem for a server that asks for a
+    certificate. Raises ConfigError as `server_context` does.
+    """
+    if identity is not None:
+        context = _context(ssl.PROTOCOL_TLS_CLIENT, identity, trust)
+    else:
+        context = _verifying(ssl.PROTOCOL_TLS_CLIENT, trust)
+    context.check_hostname = True
+    return context
+
+
 def _context(protocol: int, folder: Path, trust: Path) -> ssl.SSLContext:
     key = files.private(folder, names.TLS_KEY)
     chain = files.file(folder, names.TLS_CHAIN)
-    trusted_file.check(trust)
+    context = _verifying(protocol, trust)
     files.check_dates(chain)
+    try:
+        context.load_cert_chain(chain, key, password=_no_passphrase(key))
+    except ssl.SSLError as error:
+        raise ConfigError(str(key), f"does not fit {chain.name}: {error.reason or error}") from None
+    return context
+
+
+def _verifying(protocol: int, trust: Path) -> ssl.SSLContext:
+    trusted_file.check(trust)
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_TLS12_SUITES)
     context.verify_mode = ssl.CERT_REQUIRED
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    try:
-        context.load_cert_chain(chain, key, password=_no_passphrase(key))
-    except ssl.SSLError as error:
-        raise ConfigError(str(key), f"does not fit {chain.name}: {error.reason or error}") from None
     try:
         context.load_verify_locations(trust)
     except ssl.SSLError as error:
@@ -115,6 +134,7 @@ def credentials(leaf: bytes, peer: str) -> TlsCredentials:
         common_name=str(names[0].value) if names else "",
         claim=_claim(certificate),
         valid_until=certificate.not_valid_after_utc.timestamp(),
+        certificate=leaf,
     )
 
 

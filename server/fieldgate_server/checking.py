@@ -1,0 +1,223 @@
+"""All that is wrong with a server's files, at once and before it starts; nothing is opened but these files."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
+
+from fieldgate_core import identity_folder as names
+from fieldgate_core import revocation, settings, trusted_file
+from fieldgate_core.errors import ConfigError
+from fieldgate_core.revocation import Revoked
+from fieldgate_server import policy as policies
+from fieldgate_server.settings import Settings
+from fieldgate_tunnel import identity_files as files
+from fieldgate_tunnel import ssh, tls
+from fieldgate_tunnel.limits import Limits
+
+SOON = timedelta(days=30)
+"""A credential that ends within this time is worth a warning."""
+_FOREVER = 0xFFFF_FFFF_FFFF_FFFF
+
+
+class Finding(NamedTuple):
+    """What is wrong where, and what to do; an error keeps the server from starting, a warning does not."""
+
+    is_error: bool
+    where: str
+    problem: str
+    hint: str
+
+
+def check(file: Path) -> list[Finding]:
+    """Check a settings file and every file that it names. Never raises: what cannot be read is a finding."""
+    found: dict[tuple[str, str], Finding] = {}
+    for finding in _findings(file):
+        found.setdefault((finding.where, finding.problem), finding)
+    return sorted(found.values(), key=lambda finding: not finding.is_error)
+
+
+def _findings(file: Path) -> Iterator[Finding]:
+    try:
+        raw = settings.read_toml(file)
+    except ConfigError as error:
+        yield _error(error)
+        return
+    base = file.resolve().parent
+    _, faults = settings.examine(raw, Settings, where=str(file), base=base)
+    yield from map(_error, faults)
+    # each file by its own path: one that is wrong hides nothing in the others
+    policy = _path(raw.get("policy"), base)
+    if policy is not None:
+        yield from _policy(policy)
+    revoked = _path(raw.get("revoked"), base)
+    if revoked is not None:
+        yield from _tried(lambda: trusted_file.check(revoked), lambda: read_revoked(revoked))
+    audit = raw.get("audit")
+    trail = _path(audit.get("file") if isinstance(audit, dict) else audit, base)
+    if trail is not None:
+        yield from _tried(lambda: _check_writable(trail))
+    for door, look in (("tls", _tls), ("ssh", _ssh)):
+        table = raw.get(door)
+        folder = _path(table.get("identity"), base) if isinstance(table, dict) else None
+        if folder is not None:
+            yield from look(folder)
+
+
+def _path(written: object, base: Path) -> Path | None:
+    return base / Path(written).expanduser() if isinstance(written, str) and written else None
+
+
+def read_revoked(file: Path) -> Revoked:
+    """Read the list of revoked names. Raises ConfigError that names file and line."""
+    try:
+        return revocation.parse(file.read_bytes().decode(), where=str(file))
+    except OSError as error:
+        raise ConfigError(str(file), f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(str(file), "is not UTF-8 text") from None
+
+
+def _check_writable(file: Path) -> None:
+    """Check that a file can be appended to, or made. Raises OSError; nothing is made here."""
+    try:
+        os.close(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC))
+    except FileNotFoundError:
+        if not os.access(file.parent, os.W_OK | os.X_OK, effective_ids=True):
+            raise
+
+
+def _policy(file: Path) -> Iterator[Finding]:
+    yield from _tried(lambda: trusted_file.check(file))
+    try:
+        raw = settings.read_toml(file)
+    except ConfigError as error:
+        yield _error(error)
+        return
+    policy, faults = policies.examine(raw, where=str(file))
+    yield from map(_error, faults)
+    yield from _unknown_users(raw, file)
+    now = time.time()
+    for role in policy.roles if policy else ():
+        for grant in policy.not_now(role) if policy else ():
+            if grant.period.ends is not None and grant.period.ends <= now:
+                yield _warning(f"{file}: role.{role}", f"grant {grant.name} has ended: it held {grant.period}")
+
+
+def _unknown_users(raw: dict[str, Any], file: Path) -> Iterator[Finding]:
+    identity = raw.get("identity")
+    for key in identity if isinstance(identity, dict) else ():
+        kind, _, name = key.partition(":")
+        where = f"{file}: identity.{key}"
+        try:
+            if kind == "unix":
+                pwd.getpwnam(name)
+            elif kind == "group":
+                grp.getgrnam(name)
+        except KeyError:
+            yield _warning(where, f"this machine has no {'user' if kind == 'unix' else 'group'} {name!r}")
+
+
+def _tls(folder: Path) -> Iterator[Finding]:
+    chain, anchors = folder / names.TLS_CHAIN, folder / names.TLS_CLIENT_CA
+    yield from _tried(
+        lambda: files.private(folder, names.TLS_KEY),
+        lambda: files.check_dates(files.file(folder, names.TLS_CHAIN)),
+        lambda: trusted_file.check(files.file(folder, names.TLS_CLIENT_CA)),
+        lambda: tls.client_anchors(folder),
+        lambda: tls.server_context(folder),
+    )
+    shown = _certificates(chain)
+    for leaf, above in pairwise(shown):
+        if not _has_signed(above, leaf):
+            problem = f"{_name(above)} has not signed {_name(leaf)}, which stands before it"
+            yield _finding(chain, problem, "a chain is the certificate, then its issuer, up to the root")
+    # the first of the chain is judged above, and one that has expired keeps the server from starting
+    yield from _ends(chain, shown[:1], expired=False)
+    yield from _ends(chain, shown[1:], expired=True)
+    yield from _ends(anchors, _certificates(anchors), expired=True)
+
+
+def _certificates(file: Path) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(file.read_bytes())
+    except (OSError, ValueError):
+        return []
+
+
+def _has_signed(above: x509.Certificate, below: x509.Certificate) -> bool:
+    try:
+        below.verify_directly_issued_by(above)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _name(certificate: x509.Certificate) -> str:
+    return certificate.subject.rfc4514_string() or "a certificate without a name"
+
+
+def _ends(file: Path, certificates: Iterable[x509.Certificate], *, expired: bool) -> Iterator[Finding]:
+    """Warn of certificates that end soon, and of those that have expired if nobody else does."""
+    now = datetime.now(UTC)
+    for certificate in certificates:
+        ends = certificate.not_valid_after_utc
+        if ends <= now if expired else False:
+            yield _warning(str(file), f"{_name(certificate)} expired on {_day(ends)}: whom it vouches for is refused")
+        elif now < ends <= now + SOON:
+            yield _warning(str(file), f"{_name(certificate)} ends on {_day(ends)}", "issue a new one in time")
+
+
+def _ssh(folder: Path) -> Iterator[Finding]:
+    certificate = folder / names.SSH_HOST_CERTIFICATE
+    yield from _tried(
+        lambda: files.private(folder, names.SSH_HOST_KEY),
+        lambda: files.check_ssh_certificate(files.file(folder, names.SSH_HOST_CERTIFICATE)),
+        lambda: ssh.server_options(folder, login_deadline=Limits().handshake_deadline),
+    )
+    try:
+        found = load_ssh_public_identity(certificate.read_bytes())
+    except (OSError, ValueError, UnsupportedAlgorithm):
+        return
+    if isinstance(found, SSHCertificate) and found.valid_before != _FOREVER:
+        now, ends = datetime.now(UTC), datetime.fromtimestamp(found.valid_before, UTC)
+        if now < ends <= now + SOON:
+            yield _warning(str(certificate), f"the host certificate ends on {_day(ends)}", "issue a new one in time")
+
+
+def _tried(*checks: Callable[[], object]) -> Iterator[Finding]:
+    """Run checks that raise, each whatever the others found."""
+    for one in checks:
+        try:
+            one()
+        except ConfigError as error:
+            yield _error(error)
+        except OSError as error:
+            yield _finding(error.filename, f"cannot be opened: {error.strerror}")
+
+
+def _day(moment: datetime) -> str:
+    return moment.isoformat(" ", "minutes")
+
+
+def _error(error: ConfigError) -> Finding:
+    return Finding(True, error.where, error.problem, error.hint)
+
+
+def _finding(where: object, problem: str, hint: str = "") -> Finding:
+    return Finding(True, str(where), problem, hint)
+
+
+def _warning(where: str, problem: str, hint: str = "") -> Finding:
+    return Finding(False, where, problem, hint)

@@ -1,0 +1,154 @@
+"""What the server reads anew while it runs: settings, policy, credentials, revoked names; read and checked whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import asyncssh
+
+from fieldgate_core import revocation, trusted_file
+from fieldgate_core.errors import ConfigError
+from fieldgate_core.revocation import Revoked
+from fieldgate_server import expiry
+from fieldgate_server import policy as policies
+from fieldgate_server.expiry import Expiry
+from fieldgate_server.policy import OwnerPolicy, Policy
+from fieldgate_server.settings import Settings
+from fieldgate_tunnel import ssh
+from fieldgate_tunnel.limits import Limits
+from fieldgate_tunnel.listeners import TlsIdentity, tls_identity
+from fieldgate_tunnel.ssh import HostKey
+
+log = logging.getLogger("fieldgate.server")
+
+
+class SshIdentity(NamedTuple):
+    """What the SSH door shows, alone and in the options of its connections."""
+
+    host_key: HostKey
+    options: asyncssh.SSHServerConnectionOptions
+
+
+@dataclasses.dataclass(frozen=True)
+class Configuration:
+    """All that holds until the next reload; `loaded` in seconds since 1970."""
+
+    settings: Settings
+    policy: Policy
+    revoked: Revoked
+    tls: TlsIdentity | None
+    ssh: SshIdentity | None
+    expiries: tuple[Expiry, ...]
+    loaded: float
+
+
+def read(settings: Settings, limits: Limits, *, owner_rights: bool = False) -> Configuration:
+    """Read every file that the settings name. Raises ConfigError for the first that is wrong."""
+    return _read(settings, limits, _policy(settings, owner_rights=owner_rights))
+
+
+def read_again(
+    running: Configuration, settings: Settings, limits: Limits, *, owner_rights: bool = False
+) -> tuple[Configuration, tuple[str, ...]]:
+    """Read what a running server takes over of its settings, and name the keys that wait for its next start.
+
+    Raises ConfigError for the first thing that is wrong.
+    """
+    if settings.policy is not None:
+        policy = _policy(settings, owner_rights=owner_rights)
+    elif running.settings.policy is not None:
+        raise ConfigError("policy", "cannot be taken away from a server that runs", hint="stop it and start it anew")
+    else:
+        policy = running.policy
+    taken, waiting = _taken_over(running.settings, settings)
+    return _read(taken, limits, policy), waiting
+
+
+def _read(settings: Settings, limits: Limits, policy: Policy) -> Configuration:
+    # a folder is one generation of files, and the link to it may be swapped at any moment
+    tls = settings.tls.identity.resolve() if settings.tls else None
+    to = settings.ssh.identity.resolve() if settings.ssh else None
+    return Configuration(
+        settings,
+        policy,
+        _revoked(settings.revoked),
+        tls_identity(tls) if tls else None,
+        _ssh(to, limits) if to else None,
+        expiry.of(tls, to),
+        time.time(),
+    )
+
+
+def _ssh(folder: Path, limits: Limits) -> SshIdentity:
+    shown = ssh.host_key(folder)
+    return SshIdentity(shown, ssh.server_options(folder, login_deadline=limits.handshake_deadline, shown=shown))
+
+
+def _revoked(file: Path | None) -> Revoked:
+    if file is None:
+        return Revoked()
+    trusted_file.check(file)
+    try:
+        text = file.read_bytes().decode()
+    except OSError as error:
+        raise ConfigError(str(file), f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(str(file), "is not UTF-8 text") from None
+    return revocation.parse(text, where=str(file))
+
+
+def _policy(settings: Settings, *, owner_rights: bool) -> Policy:
+    if settings.policy is not None:
+        if owner_rights:
+            raise ConfigError("--owner-rights", "is for a start without a policy, and the settings name one")
+        return policies.load(settings.policy)
+    holds = owner_rights or (os.geteuid() != 0 and os.environ.get("SYSTEMD_EXEC_PID") != str(os.getpid()))
+    if holds:
+        log.warning(
+            "no policy: user %s may do everything on loopback, and nobody else anything; "
+            "to change that write a policy file and name it: policy = FILE in the settings, policy=FILE in Python",
+            os.geteuid(),
+        )
+        return OwnerPolicy(os.geteuid())
+    log.warning(
+        "no policy, so nobody has any right: write a policy file and name it in the settings (policy = FILE), "
+        "or start with --owner-rights for a trial as root"
+    )
+    return OwnerPolicy(None)
+
+
+def _taken_over(running: Settings, wanted: Settings) -> tuple[Settings, tuple[str, ...]]:
+    """Give the settings that hold from now on, and the keys of those that wait."""
+    tls, ssh = running.tls, running.ssh
+    taken = dataclasses.replace(
+        running,
+        policy=wanted.policy,
+        revoked=wanted.revoked,
+        max_sessions=wanted.max_sessions,
+        max_sessions_per_identity=wanted.max_sessions_per_identity,
+        max_sessions_without_rights=wanted.max_sessions_without_rights,
+        max_requests_per_second=wanted.max_requests_per_second,
+        idle=wanted.idle,
+        lifetime=wanted.lifetime,
+        tls=dataclasses.replace(tls, identity=wanted.tls.identity) if tls and wanted.tls else tls,
+        ssh=dataclasses.replace(ssh, identity=wanted.ssh.identity) if ssh and wanted.ssh else ssh,
+    )
+    return taken, tuple(_differing(taken, wanted))
+
+
+def _differing(taken: object, wanted: object, key: str = "") -> Iterator[str]:
+    """Name the keys that differ, those of tables with the table's."""
+    if taken == wanted:
+        return
+    if not dataclasses.is_dataclass(taken) or type(taken) is not type(wanted):
+        yield key
+        return
+    for field in dataclasses.fields(taken):
+        name = f"{key}.{field.name}" if key else field.name
+        yield from _differing(getattr(taken, field.name), getattr(wanted, field.name), name)

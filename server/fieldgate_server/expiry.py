@@ -1,0 +1,52 @@
+"""When the certificates end that a server shows and trusts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
+
+from fieldgate_core import identity_folder as names
+
+_FOREVER = 0xFFFF_FFFF_FFFF_FFFF
+
+
+class Expiry(NamedTuple):
+    """A certificate, by its file and its name, and its end in seconds since 1970; None: it has none."""
+
+    file: str
+    name: str
+    ends: float | None
+
+
+def of(tls: Path | None, ssh: Path | None) -> tuple[Expiry, ...]:
+    """Give the ends of the certificates in the identity folders of the two doors; what can't be read is left out."""
+    found: list[Expiry] = []
+    if tls is not None:
+        # the door's own is the first of its chain
+        found += _x509(tls / names.TLS_CHAIN)[:1] + _x509(tls / names.TLS_CLIENT_CA)
+    if ssh is not None:
+        found += _ssh(ssh / names.SSH_HOST_CERTIFICATE)
+    return tuple(found)
+
+
+def _x509(file: Path) -> list[Expiry]:
+    try:
+        found = x509.load_pem_x509_certificates(file.read_bytes())
+    except (OSError, ValueError):
+        return []
+    return [Expiry(str(file), one.subject.rfc4514_string(), one.not_valid_after_utc.timestamp()) for one in found]
+
+
+def _ssh(file: Path) -> list[Expiry]:
+    try:
+        found = load_ssh_public_identity(file.read_bytes())
+    except (OSError, ValueError, UnsupportedAlgorithm):
+        return []
+    if not isinstance(found, SSHCertificate):
+        return []
+    ends = None if found.valid_before == _FOREVER else float(found.valid_before)
+    return [Expiry(str(file), found.key_id.decode(errors="replace"), ends)]

@@ -1,0 +1,92 @@
+"""The work of one decision, counted in lines of Python that run: the same for 1 grant and for 10,000."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from fieldgate_core.modbus import Table
+from fieldgate_server.policy import Policy, parse
+from support.guarded import guard_of, unit_of
+
+MANY = 10_000
+"""The cells that are asked for, from 20000 on, come after those of 10,000 other grants."""
+
+
+def work(call: Callable[[], object]) -> int:
+    """Count the lines that run."""
+    lines = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal lines
+        lines += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+def elsewhere(index: int) -> dict[str, str]:
+    """A grant that has nothing to do with the cells that are asked for."""
+    return {"units": "1", "read": f"holding {index}", "write": f"holding {index}", "values": f"0..{index}"}
+
+
+def beside(index: int) -> dict[str, str]:
+    """A limit on the same cells, apart from all others."""
+    return {"units": "1", "write": "holding 20000-20009", "values": f"{6 * index}..{6 * index + 2}"}
+
+
+def typed(index: int) -> dict[str, str]:
+    """A limit on the same values, apart from all others."""
+    low = 20 * index
+    return {"units": "1", "write": "holding 20000-20009", "values": f"{low}..{low + 5}", "type": "uint32 ABCD"}
+
+
+@functools.cache
+def policy_of(more: Callable[[int], dict[str, str]], size: int) -> Policy:
+    some = [{"units": "1", "read": "holding 20000-20009"}, *(more(index) for index in range(size))]
+    return parse({"role": {"r": {"grants": some}}}, where="p")
+
+
+@pytest.mark.parametrize("more", [elsewhere, beside, typed])
+@pytest.mark.parametrize("pdu", ["034e20000a", "064e290001", "104e2000020400000001", "104e20000408000000010000000a"])
+def test_a_decision_costs_the_same_with_1_grant_and_with_10000(more: Callable[[int], dict[str, str]], pdu: str) -> None:
+    counts = {}
+    for size in (1, MANY):
+        guard = guard_of(unit_of("separate", [0]), policy_of(more, size))
+        guard.answer(1, bytes.fromhex(pdu))
+        counts[size] = work(lambda guard=guard: guard.answer(1, bytes.fromhex(pdu)))  # type: ignore[misc]
+    assert counts[1] == counts[MANY]
+
+
+def test_the_count_sees_work_that_grows() -> None:
+    """Else the test above would show nothing: to ask each grant in turn is 10,000 times the work."""
+    grants = [(index, index + 1) for index in range(MANY)]
+    naive = {size: work(lambda size=size: _naive(grants[:size])) for size in (1, MANY)}  # type: ignore[misc]
+    assert naive[MANY] > 1000 * naive[1]
+
+
+def _naive(grants: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    return [
+        (start, end)
+        for start, end in grants
+        if start <= MANY < end
+    ]  # fmt: skip
+
+
+def test_units_alike_are_compiled_once() -> None:
+    policy = parse({"role": {"r": {"grants": [{"units": "all", "write": "holding 20000-20009"}]}}}, where="p")
+    units = policy.rights("r").units
+    assert len(units) == 254
+    assert len({id(rights) for rights in units.values()}) == 1
+    assert units[254].write[Table.HOLDING]
