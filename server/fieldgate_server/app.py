@@ -74,7 +74,8 @@ class App:
         self._settings = settings
         self._load = load or (lambda: settings)
         self._owner_rights = owner_rights
-        self._limits = limits or Limits()
+        self._limits = limits or settings.limits
+        self._settings_limits = settings.limits
         self._bind_retry = bind_retry
         self._show = show
         self._quit_word = quit_word
@@ -143,7 +144,9 @@ class App:
         if shown and self._settings.ssh:
             to = self._settings.ssh
             modbus = frozenset({shell.port, 502})
-            self._ssh = SshListener(shown.options, self._known, self._session, self._refused, self._limits, modbus)
+            self._ssh = SshListener(
+                shown.options, self._known, self._session, self._refused, self._limits, modbus, to.banner
+            )
             doors.append(("ssh", to.host, to.port, self._ssh))
         return doors
 
@@ -262,6 +265,11 @@ class App:
                 self._tls.replace(found.tls)
             self.configuration = found
             self._rates.change(found.settings.max_requests_per_second)
+            if found.settings.limits != self._settings_limits:
+                self._settings_limits = self._limits = found.settings.limits
+                for listener in (self._tls, self._ssh):
+                    if listener is not None:
+                        listener.limit(self._limits)
             self._judge_by(found.policy)
             return Reloaded(waiting, self._judge_anew())
 

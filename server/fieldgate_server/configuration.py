@@ -134,6 +134,7 @@ def _taken_over(running: Settings, wanted: Settings) -> tuple[Settings, tuple[st
         max_sessions_per_identity=wanted.max_sessions_per_identity,
         max_sessions_without_rights=wanted.max_sessions_without_rights,
         max_requests_per_second=wanted.max_requests_per_second,
+        limits=wanted.limits,
         idle=wanted.idle,
         lifetime=wanted.lifetime,
         tls=dataclasses.replace(tls, identity=wanted.tls.identity) if tls and wanted.tls else tls,

@@ -9,6 +9,7 @@ from fieldgate_core.url import LOOPBACK_PORT, METRICS_PORT, SSH_PORT, TLS_PORT, 
 from fieldgate_server.simulation import check_rate
 from fieldgate_server.trail_settings import AuditSettings
 from fieldgate_server.unit_settings import UnitSettings
+from fieldgate_tunnel.limits import Limits
 
 _LONGEST = 10 * 365 * 86400.0
 _LEAST_RATE, _MOST_RATE = 0.1, 1e6
@@ -44,11 +45,12 @@ class TlsSettings:
 
 @dataclass(frozen=True)
 class SshSettings:
-    """The SSH door. `identity` as for TLS."""
+    """The SSH door. `identity` as for TLS; `banner` is shown to whoever connects, before they authenticate."""
 
     identity: Path
     host: str = "0.0.0.0"  # noqa: S104 - as for TLS
     port: int = SSH_PORT
+    banner: str = ""
 
     def __post_init__(self) -> None:
         _check_port(self.port)
@@ -91,6 +93,7 @@ class Settings:
     max_sessions_per_identity: int = 64
     max_sessions_without_rights: int = 8
     max_requests_per_second: float = 0.0
+    limits: Limits = field(default_factory=Limits)
     idle: float = 7200.0
     lifetime: float = 0.0
 

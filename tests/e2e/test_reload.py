@@ -242,6 +242,38 @@ async def test_what_cannot_change_is_named_and_the_rest_taken_over(site_pki: Pki
         await line_with(site, "event=refused", "more than 1 sessions")
 
 
+@pytest.mark.parametrize("door", ["tls", "ssh"])
+async def test_limits_of_a_door_hold_for_who_comes_after_the_reload(site_pki: Pki, tmp_path: Path, door: str) -> None:
+    async def refused() -> bool:
+        """Tell whether a second peer of this address, which says nothing, is sent away."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.app.ports[door], local_addr=("127.0.0.2", 0))
+        try:
+            async with asyncio.timeout(1):
+                first = await reader.read(1)
+        except TimeoutError:
+            first = b"nothing, and the connection stands"
+        finally:
+            writer.close()
+        return first == b""
+
+    async with operated(site_pki, tmp_path) as site:
+        _, waiting = await asyncio.open_connection("127.0.0.1", site.app.ports[door], local_addr=("127.0.0.2", 0))
+        assert not await refused()
+        change(site.folder / "server.toml", "[listen]", "[limits]\nhandshakes_per_address = 1\n[listen]")
+        assert await command(site, "reload") == {"ok": True, "waiting": [], "closed": 0}
+        assert await refused()
+        waiting.close()
+
+
+async def test_limits_that_are_none_keep_the_old(site_pki: Pki, tmp_path: Path) -> None:
+    async with operated(site_pki, tmp_path) as site:
+        change(site.folder / "server.toml", "[listen]", "[limits]\nhandshakes = 0\n[listen]")
+        answer = await command(site, "reload")
+        assert answer["ok"] is False
+        assert "limits: handshakes is more than 0" in str(answer)
+        assert site.app._limits.handshakes == 64
+
+
 def test_sighup_reloads_and_says_what_is_wrong_in_the_log(site_pki: Pki, tmp_path: Path) -> None:
     import socket
 

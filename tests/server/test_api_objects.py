@@ -29,7 +29,7 @@ def test_the_package_gives_its_four_names_and_imports_no_event_loop_for_that() -
 PAGE = {
     ModbusServer: [
         "__init__(self, host='localhost', port=502, no_block=False, ipv6=False, data_bank=None, data_hdl=None, "
-        "ext_engine=None, device_id=None, *, policy=None)",
+        "ext_engine=None, device_id=None, *, policy=None, audit=None)",
         "start(self)",
         "stop(self)",
         "is_run(self)",
@@ -70,7 +70,7 @@ PAGE = {
         "items(self)",
     ],
 }
-"""The page's signatures, with `policy` added."""
+"""The page's signatures, with `policy` and `audit` added."""
 
 
 @pytest.mark.parametrize(("owner", "text"), [(owner, text) for owner, texts in PAGE.items() for text in texts])

@@ -346,13 +346,16 @@ def test_an_engine_answers_every_function_that_the_policy_allows() -> None:
     def engine(session_data: SessionData) -> None:
         request, reply = session_data.request.pdu, session_data.response.pdu
         seen.append((session_data.client_addr, session_data.unit_id, request.raw.hex()))
+        if request.func_code == 6:
+            reply.raw = request.raw
+            return
         reply.add_pack("B", request.func_code)
-        reply.add_pack(">H", session_data.transaction_id)
+        reply.add_pack(">BH", 2, session_data.transaction_id)
 
     with running(ModbusServer(port=0, no_block=True, ext_engine=engine)) as server, peer(server) as client:
-        assert client.ask("03 0000 0001", unit=4) == "03 00 01"
-        assert client.ask("2b 0e 01 00") == "2b 00 02"
-        assert client.ask("06 0000 0001") == "06 00 03"
+        assert client.ask("03 0000 0001", unit=4) == "03 02 00 01"
+        assert client.ask("2b 0e 01 00") == "2b 02 00 02"
+        assert client.ask("06 0000 0001") == "06 00 00 00 01"
         # malformed, and a function that is none: the guard's to answer
         assert client.ask("03 0000") == "83 03"
         assert client.ask("5a 00") == "da 01"
@@ -366,7 +369,10 @@ def test_an_engine_answers_every_function_that_the_policy_allows() -> None:
 @pytest.mark.parametrize(
     ("left", "reply", "line"),
     [
-        (b"\x03" + bytes(252), "03" + " 00" * 252, ""),
+        (b"\x03\x02\xab\xcd", "03 02 ab cd", ""),
+        (b"\x03\x02\xab", "83 04", "of 3 bytes that does not answer its request"),
+        (b"\x03\x04\xab\xcd\0\0", "83 04", "does not answer its request"),
+        (b"\x03" + bytes(252), "83 04", "does not answer its request"),
         (b"\x83\x02", "83 02", ""),
         (b"\x03" + bytes(253), "83 04", "not 1 to 253 bytes"),
         (b"", "83 04", "not 1 to 253 bytes"),
@@ -390,3 +396,22 @@ def test_what_an_engine_leaves_is_a_reply_or_04(
     errors = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(errors) == bool(line)
     assert line in "".join(errors)
+
+
+@pytest.mark.parametrize(
+    ("request_", "left", "reply"),
+    [
+        ("01 0000 0009", "01 02 ff 01", "01 02 ff 01"),
+        ("01 0000 0009", "01 01 ff", "81 04"),
+        ("05 0001 ff00", "05 00 01 00 00", "85 04"),
+        ("0f 0000 0003 01 05", "0f 00 00 00 03", "0f 00 00 00 03"),
+        ("10 0000 0001 02 0007", "10 00 00 00 02", "90 04"),
+        ("17 0000 0001 0000 0001 02 0007", "17 02 00 07", "17 02 00 07"),
+    ],
+)
+def test_an_engines_reply_has_the_form_of_its_function(request_: str, left: str, reply: str) -> None:
+    def engine(session_data: SessionData) -> None:
+        session_data.response.pdu.raw = bytes.fromhex(left)
+
+    with running(ModbusServer(port=0, no_block=True, ext_engine=engine)) as server, peer(server) as client:
+        assert client.ask(request_) == reply

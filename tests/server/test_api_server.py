@@ -151,6 +151,13 @@ def test_a_port_that_is_none_is_false() -> None:
     assert "port 65536 is not 0 to 65535" in str(server.last_error)
 
 
+def test_a_trail_is_kept_where_a_file_is_named(tmp_path: Path) -> None:
+    trail = tmp_path / "audit.log"
+    with running(ModbusServer(port=0, no_block=True, audit=trail)) as server, peer(server) as client:
+        assert client.ask("06 0005 0007") == "06 00 05 00 07"
+    assert 'outcome=done unit=1 function=6 range="holding 5"' in trail.read_text()
+
+
 def test_a_policy_file_decides_where_there_is_one(tmp_path: Path) -> None:
     file = tmp_path / "policy.toml"
     server = ModbusServer(port=0, no_block=True, policy=file)

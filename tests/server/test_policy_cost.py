@@ -19,7 +19,11 @@ MANY = 10_000
 
 
 def work(call: Callable[[], object]) -> int:
-    """Count the lines that run."""
+    """Count the lines that run, of three times the fewest: other tests' leavings may be tidied up meanwhile."""
+    return min(_lines(call) for _ in range(3))
+
+
+def _lines(call: Callable[[], object]) -> int:
     lines = 0
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:

@@ -6,7 +6,7 @@ import ipaddress
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 HANDSHAKES = "handshakes"
 HANDSHAKES_PER_ADDRESS = "handshakes_per_address"
@@ -24,6 +24,9 @@ _IPV6_SITE = 64
 
 Clock = Callable[[], float]
 """Gives seconds that never go back."""
+
+
+_MOST = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,11 @@ class Limits:
     lockout_forgets: float = 900.0
     lockout_addresses: int = 4096
 
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not 0 < getattr(self, field.name) <= _MOST:
+                raise ValueError(f"{field.name} is more than 0 and at most {_MOST}")
+
 
 class _Record:
     """What is remembered of an address: how often it failed, when it did last, and until when it is locked out."""
@@ -67,6 +75,10 @@ class Lockout:
         self._records: dict[str, _Record] = {}
         self.total = 0
         """Lock-outs so far."""
+
+    def limit(self, limits: Limits) -> None:
+        """Go by other limits from now on."""
+        self._limits = limits
 
     def __len__(self) -> int:
         """Addresses that are remembered."""
@@ -139,6 +151,11 @@ class Gate:
         """Handshakes that did not end in an authenticated peer, so far."""
         self.hits: Counter[str] = Counter()
         """How often each limit of the door has bitten, by its name."""
+
+    def limit(self, limits: Limits) -> None:
+        """Go by other limits from now on; who has a place keeps it."""
+        self._limits = limits
+        self.lockout.limit(limits)
 
     def enter(self, address: str) -> str | None:
         """Take a place: None, or the name of the limit that leaves none."""

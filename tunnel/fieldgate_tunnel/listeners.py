@@ -75,6 +75,11 @@ class TlsListener:
         self._server = await loop.create_server(partial(_TlsAdmission, self), host, port)
         self.port = self._server.sockets[0].getsockname()[1]
 
+    def limit(self, limits: Limits) -> None:
+        """Go by other limits for new connections."""
+        self._limits = limits
+        self.gate.limit(limits)
+
     def replace(self, identity: TlsIdentity) -> None:
         """Serve new connections with another identity; a handshake under way ends as it began, and is judged by this.
 
@@ -157,8 +162,9 @@ class SshListener:
         refused: Refused,
         limits: Limits,
         modbus_ports: frozenset[int],
+        banner: str = "",
     ) -> None:
-        """`modbus_ports` are the target ports on localhost that mean Modbus."""
+        """`modbus_ports` are the target ports on localhost that mean Modbus; `banner` is shown before anything else."""
         self._options = options
         self._known = known
         self._new_session = new_session
@@ -166,6 +172,7 @@ class SshListener:
         self.gate = Gate(limits)
         self._modbus_ports = modbus_ports
         self._limits = limits
+        self._banner = banner
         self._doors: set[Door] = set()
         self._acceptor: asyncssh.SSHAcceptor | None = None
 
@@ -173,6 +180,13 @@ class SshListener:
         """Listen. Raises OSError."""
         self._acceptor = await asyncssh.listen(host, port, server_factory=self._door, options=self._options)
         self.port = self._acceptor.sockets[0].getsockname()[1]
+
+    def limit(self, limits: Limits) -> None:
+        """Go by other limits for new connections."""
+        self._limits = limits
+        self.gate.limit(limits)
+        if self._acceptor is not None:
+            self._acceptor.update(login_timeout=limits.handshake_deadline)
 
     def replace(self, host_key: HostKey) -> None:
         """Show another host key and certificate to new connections."""
@@ -200,7 +214,16 @@ class SshListener:
 
     def _door(self) -> Door:
         refused = partial(self._refused, "ssh")
-        return Door(self._known, self._new_session, refused, self._modbus_ports, self.gate, self._doors, self._limits)
+        return Door(
+            self._known,
+            self._new_session,
+            refused,
+            self._modbus_ports,
+            self.gate,
+            self._doors,
+            self._limits,
+            self._banner,
+        )
 
 
 class _UnknownIssuerError(ssl.SSLError):

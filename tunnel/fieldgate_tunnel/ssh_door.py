@@ -43,6 +43,7 @@ class Door(asyncssh.SSHServer):
         gate: Gate,
         doors: set[Door],
         limits: Limits,
+        banner: str = "",
     ) -> None:
         """`ports` on localhost mean Modbus; `gate` counts who is not authenticated yet, `doors` holds all."""
         self._known = known
@@ -52,6 +53,7 @@ class Door(asyncssh.SSHServer):
         self._gate = gate
         self._doors = doors
         self._limits = limits
+        self._banner = banner
         self._adapters: set[ChannelAdapter] = set()
         self._full = False
         self._tried = False
@@ -150,7 +152,9 @@ class Door(asyncssh.SSHServer):
             self._connection.abort()
 
     def begin_auth(self, username: str) -> bool:
-        """Everybody authenticates."""
+        """Everybody authenticates; the banner comes first."""
+        if self._banner and not self._tried and self._connection is not None:
+            self._connection.send_auth_banner(f"{self._banner}\n")
         self._tried = True
         return True
 
