@@ -11,13 +11,15 @@ LONGEST = 2000
 """Characters of a name as the trail and the status show it."""
 _FINGERPRINT = "SHA256:[A-Za-z0-9+/]{43}"
 _FORMS = re.compile(
-    rf"tls:.+/[0-9A-Fa-f]+|tls:.+/[0-9A-Fa-f]+/.*|ssh:{_FINGERPRINT}/[0-9]+(?:/.*)?|key:{_FINGERPRINT}|unix:.+"
+    rf"tls:.+/[0-9A-Fa-f]+|tls:.+/[0-9A-Fa-f]+/.*|ssh:{_FINGERPRINT}/[0-9]+(?:/.*)?|key:{_FINGERPRINT}"
+    r"|unix:[^\s#:/]+"
 )
 _TLS_SERIAL = re.compile("/0*([0-9A-Fa-f]+)(?=/|$)")
-_SSH_CERTIFICATE = re.compile(f"ssh:{_FINGERPRINT}/0*[1-9][0-9]*")
+_SSH_SERIAL = re.compile(f"(ssh:{_FINGERPRINT}/)0*([0-9]+)(/.*)?")
+_COMMENT = re.compile(r"\s#")
 _HINT = (
     "tls:ISSUER/SERIAL/NAME, tls:ISSUER/SERIAL, ssh:CA/SERIAL/KEYID, ssh:CA/SERIAL, key:SHA256:... or unix:USER, "
-    "as `fieldgate server status` and the trail show them"
+    "as `fieldgate server status` and the trail show them; comments stand on lines of their own"
 )
 
 
@@ -37,8 +39,9 @@ class Revoked:
 
 
 def parse(text: str, *, where: str) -> Revoked:
-    """Read a list: one typed name a line, in quotes or not; `#` begins a comment line.
+    """Read a list: one typed name a line, in quotes or not; a line that begins with `#` is a comment.
 
+    A name that holds a blank and `#` after it must stand in quotes: without them it looks like a comment behind a name.
     Raises ConfigError that names `where` and the line.
     """
     names: set[str] = set()
@@ -47,28 +50,36 @@ def parse(text: str, *, where: str) -> Revoked:
         entry = line.strip()
         if not entry or entry.startswith("#"):
             continue
+        place = f"{where}: line {number}"
         if len(entry) > 1 and entry[0] == entry[-1] == '"':
             entry = entry[1:-1]
-        place = f"{where}: line {number}"
+        elif _COMMENT.search(entry):
+            hint = "give the comment a line of its own; a name that holds ` #` stands in quotes"
+            raise ConfigError(place, f"{entry!r}: a comment stands behind a name", hint=hint)
         if entry.endswith("/*"):
             raise ConfigError(place, f"{entry!r}: there is no wildcard", hint="leave out the slash and the star")
+        if entry.startswith("unix:") and re.search(r"[\s#:/]", entry.removeprefix("unix:")):
+            raise ConfigError(place, f"{entry!r}: a user's name holds no blank, `#`, `:` or `/`", hint=_HINT)
         if not _FORMS.fullmatch(entry):
             raise ConfigError(place, f"{entry!r} is no typed name", hint=_HINT)
         names.add(entry)
+        # a serial is the same with zeros before it, as other tools print it
         if entry.startswith("tls:"):
-            # as OpenSSL prints a serial, with zeros before it, it is still the same
             for found in _TLS_SERIAL.finditer(entry):
                 name = f"{entry[: found.start()]}/{found[1].upper()}{entry[found.end() :]}"
                 names.add(name)
                 if found.end() == len(entry):
                     certificates.add(name)
-        elif _SSH_CERTIFICATE.fullmatch(entry):
-            ca, _, serial = entry.rpartition("/")
-            certificates.add(f"{ca}/{int(serial)}")
-        elif re.fullmatch(f"ssh:{_FINGERPRINT}/0+", entry):
-            raise ConfigError(
-                place,
-                "serial 0 is that of every certificate which was given none",
-                hint="name the key id as well: ssh:CA/0/KEYID",
-            )
+        elif ssh := _SSH_SERIAL.fullmatch(entry):
+            ca, serial, key_id = ssh.groups()
+            if key_id is not None:
+                names.add(f"{ca}{serial}{key_id}")
+            elif serial != "0":
+                certificates.add(f"{ca}{serial}")
+            else:
+                raise ConfigError(
+                    place,
+                    "serial 0 is that of every certificate which was given none",
+                    hint="name the key id as well: ssh:CA/0/KEYID",
+                )
     return Revoked(frozenset(names), frozenset(certificates))

@@ -80,7 +80,7 @@ class Accounts:
             self._counts.limits[identity.door, SessionLimit.SESSIONS] += 1
             return f"more than {settings.max_sessions} sessions"
         limit, most = SessionLimit.PER_IDENTITY, settings.max_sessions_per_identity
-        if identity.fault:
+        if not (identity.rights.units or identity.rights.manage):
             limit, most = SessionLimit.WITHOUT_RIGHTS, settings.max_sessions_without_rights
         if not exclusive and sum(account.identity.name == identity.name for account in self._open.values()) >= most:
             self._counts.limits[identity.door, limit] += 1
@@ -130,7 +130,11 @@ class Accounts:
             if asked != account.seen or account.connection.waits:
                 account.active = now
             account.seen = asked
-            if settings.lifetime and now - account.opened >= settings.lifetime:
+            expires = account.identity.expires
+            if expires is not None and expires <= time.time():
+                # its own timer counts seconds, and knows nothing of a clock that was set
+                end(account, "the peer's credential has run out")
+            elif settings.lifetime and now - account.opened >= settings.lifetime:
                 self._end(account, SessionLimit.LIFETIME, f"open for {settings.lifetime:g} s, which is the longest")
             elif settings.idle and now - account.active >= settings.idle:
                 self._end(account, SessionLimit.IDLE, f"idle for {settings.idle:g} s")

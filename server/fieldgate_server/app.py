@@ -34,6 +34,7 @@ from fieldgate_server.rates import Rates
 from fieldgate_server.session import Session
 from fieldgate_server.settings import Settings
 from fieldgate_server.shell import Shell
+from fieldgate_server.trail_text import facts_text
 from fieldgate_server.units import Units
 from fieldgate_tunnel.limits import Limits
 from fieldgate_tunnel.listeners import Listener, SshListener, TlsListener
@@ -128,7 +129,8 @@ class App:
                 self.ports[name] = listener.port
             if self._settings.control is not None:
                 # after the doors: another server that runs would have their ports
-                await stack.enter_async_context(ControlSocket(self._commands.answer).listening(self._settings.control))
+                control = ControlSocket(self._commands.answer, self._commands.entitled, self._refused)
+                await stack.enter_async_context(control.listening(self._settings.control))
             watch = asyncio.create_task(self._watch())
             stack.push_async_callback(_cancelled, watch)
             self._line("server", state="started", **{door: str(port) for door, port in self.ports.items()})
@@ -224,7 +226,8 @@ class App:
         else:
             fault = self.accounts.full(identity, self.configuration.settings, exclusive=exclusive)
         if fault is not None:
-            self._refused(identity.door, identity.peer, fault)
+            who = {"identity": identity.name, "role": identity.role, "door": identity.door, "peer": identity.peer}
+            self._line("refused", facts_text(who) + " ", what=fault)
             return None
         log.info("connected: %s from %s as %s", printable(identity.name), identity.peer, printable(identity.role))
         guard = Guard(
@@ -345,9 +348,9 @@ class App:
     def _refused(self, door: str, peer: str, what: str) -> None:
         self._line("refused", door=door, peer=peer, what=what)
 
-    def _line(self, event: str, **facts: str) -> None:
+    def _line(self, event: str, who: str = "", **facts: str) -> None:
         try:
-            self._audit.line(event, **facts)
+            self._audit.line(event, who, **facts)
         except AuditError:
             log.error("not in the trail: %s %s", event, facts)
 

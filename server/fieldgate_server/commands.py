@@ -46,6 +46,10 @@ class Commands:
         self._started = time.time()
         self._began = time.monotonic()
 
+    def entitled(self, uid: int) -> bool:
+        """Tell whether the policy lets a local user manage anything at all."""
+        return bool(self._app.conclude(LoopbackCredentials(peer="control", uid=uid)).rights.manage)
+
     async def answer(self, asked: dict[str, object], uid: int, pid: int) -> Answer:
         """Answer a command of a local user. Never raises for what is asked."""
         command = asked.get("command")

@@ -12,6 +12,7 @@ import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from struct import Struct
+from typing import NamedTuple
 
 from fieldgate_core import trusted_file
 from fieldgate_core.errors import ConfigError
@@ -22,21 +23,36 @@ LONGEST = 4096
 """Bytes of a request."""
 DEADLINE = 5.0
 """Seconds that a peer has to ask, and again to take its answer."""
-MOST = 16
-"""Peers at once."""
+OF_ONE_USER = 2
+"""Connections of one uid at once."""
+WITHOUT_MANAGE = 8
+"""Connections at once of all uids that may give no command."""
 _UCRED = Struct("=iII")
 """struct ucred of unix(7): pid, uid, gid."""
 
 Answerer = Callable[[dict[str, object], int, int], Awaitable[dict[str, object]]]
 """Answers a request of a uid and pid."""
+Entitled = Callable[[int], bool]
+"""Tells whether a uid may give any command."""
+Refused = Callable[[str, str, str], None]
+"""Told the door, the peer and what was refused to it."""
+
+
+class _Peer(NamedTuple):
+    uid: int
+    pid: int
+    entitled: bool
 
 
 class ControlSocket:
     """Listens for an operator's commands; who asks is whom the kernel says (SO_PEERCRED)."""
 
-    def __init__(self, answer: Answerer) -> None:
+    def __init__(self, answer: Answerer, entitled: Entitled, refused: Refused) -> None:
+        """Prepare. Who is not entitled shares few places. Who finds none is refused."""
         self._answer = answer
-        self._serving: set[asyncio.Task[None]] = set()
+        self._entitled = entitled
+        self._refused = refused
+        self._serving: dict[asyncio.Task[None], _Peer] = {}
 
     @contextlib.asynccontextmanager
     async def listening(self, path: Path) -> AsyncIterator[None]:
@@ -59,20 +75,31 @@ class ControlSocket:
                 task.cancel()
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._serving) >= MOST:
+        raw = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        pid, uid, _ = _UCRED.unpack(raw)
+        peer = _Peer(uid, pid, self._entitled(uid))
+        full = self._full(peer)
+        if full is not None:
             writer.transport.abort()
+            self._refused("control", f"pid:{pid}", full)
             return
-        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer, peer))
+        self._serving[task] = peer
+        task.add_done_callback(self._serving.pop)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _full(self, peer: _Peer) -> str | None:
+        """Say why a peer finds no place; None if it does. No user can take the places of those who are entitled."""
+        if sum(other.uid == peer.uid for other in self._serving.values()) >= OF_ONE_USER:
+            return f"uid {peer.uid} has {OF_ONE_USER} connections already"
+        if not peer.entitled and sum(not other.entitled for other in self._serving.values()) >= WITHOUT_MANAGE:
+            return f"users without manage have {WITHOUT_MANAGE} connections already"
+        return None
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: _Peer) -> None:
         try:
-            raw = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-            pid, uid, _ = _UCRED.unpack(raw)
             async with asyncio.timeout(DEADLINE):
                 line = await reader.readuntil(b"\n")
-            answer = await self._answered(line, uid, pid)
+            answer = await self._answered(line, peer)
             writer.write(json.dumps(answer).encode() + b"\n")
             async with asyncio.timeout(DEADLINE):
                 await writer.drain()
@@ -85,14 +112,14 @@ class ControlSocket:
             log.exception("a command failed")
             writer.transport.abort()
 
-    async def _answered(self, line: bytes, uid: int, pid: int) -> dict[str, object]:
+    async def _answered(self, line: bytes, peer: _Peer) -> dict[str, object]:
         try:
             asked = json.loads(line)
         except (ValueError, RecursionError):
             asked = None
         if not isinstance(asked, dict):
             asked = {}
-        return await self._answer(asked, uid, pid)
+        return await self._answer(asked, peer.uid, peer.pid)
 
 
 def _bind(path: Path) -> tuple[socket.socket, os.stat_result]:

@@ -34,6 +34,8 @@ from fieldgate_server.units import Unit, Units
 log = logging.getLogger("fieldgate.guard")
 
 _NO_HEAD = bytes(4)
+_ENDS = frozenset({"ended", "expired", "closed"})
+"""What a session's lines call its end: in its time, or because somebody or something has ended it."""
 _RESTART = "8/01"
 """The one function that a unit in listen-only mode still carries out (V1.1b3, 6.8)."""
 
@@ -45,6 +47,7 @@ class Guard:
         "_audit",
         "_holding",
         "_intended",
+        "_leaving",
         "_lock",
         "_over",
         "_rate",
@@ -80,6 +83,7 @@ class Guard:
         self.become(identity)
         self._intended: tuple[str, str | None] | None = None
         self._over = False
+        self._leaving: list[Callable[[], None]] = []
         self._holding = False
         self.head = _NO_HEAD
         self.asked = 0
@@ -88,14 +92,8 @@ class Guard:
         self.refusals = 0
 
     def on_leave(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called too, before the rest of `leave`."""
-        rest = self.leave
-
-        def leave() -> None:
-            callback()
-            rest()
-
-        self.leave = leave
+        """Have `callback` called once, as soon as nothing more is to be carried out for this session."""
+        self._leaving.append(callback)
 
     def become(self, identity: Identity) -> None:
         """Go on with what this session's peer is judged to be now."""
@@ -254,12 +252,17 @@ class Guard:
                 failed = self._fault(Step.TRAIL, pdu[0], ExceptionCode.SERVER_DEVICE_FAILURE)
                 _settle(later, self._recorded(event, failed, pdu, what, None, new))
                 return
+            if unit.device.listen_only and name_of(pdu) != _RESTART:
+                self._recorded(event, _failed(pdu[0]), pdu, what, None, new)
+                later.set_result(b"")
+                return
             self._intended = what, new
             reply = self._answer(number, unit, rights, pdu)
             if self._intended is not None:
-                # something else came of it, and that has its own lines
+                # something else came of it, which has lines of its own; this one has been refused
                 self._intended = None
-                self._recorded(event, _failed(pdu[0]), pdu, what, None, new)
+                refused = reply if isinstance(reply, bytes) and reply and reply[0] & 0x80 else _failed(pdu[0])
+                self._recorded(event, refused, pdu, what, None, new)
             _settle(later, reply)
 
         durable.add_done_callback(go_on)
@@ -354,8 +357,12 @@ class Guard:
         return may
 
     def session(self, state: str, **facts: object) -> None:
-        """Write a session's line: opened, or closed with its counts; after that nothing is carried out any more."""
-        self._over = self._over or state == "closed"
+        """Write a session's line: opened, or why and with which counts it ends; then nothing more is carried out."""
+        if state in _ENDS:
+            self._over = True
+            leaving, self._leaving = self._leaving, []
+            for callback in leaving:
+                callback()
         try:
             self._line("session", state=state, **facts)
         except AuditError:

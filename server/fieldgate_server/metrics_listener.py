@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,11 +29,12 @@ Refused = Callable[[str, str, str], None]
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a reader may cost: bytes of a request, seconds from connecting to the end, readers at once."""
+    """What readers may cost: bytes of a request, seconds from connecting to the end, readers in all and of one user."""
 
     request: int = 4096
     deadline: float = 5.0
     readers: int = 8
+    of_one_user: int = 2
 
 
 BOUNDS = Bounds()
@@ -64,7 +66,7 @@ class MetricsListener:
         self._good_until = clock()
         self._server: asyncio.Server | None = None
         self.readers: set[_Reader] = set()
-        """Connections that are open."""
+        """Connections of those who may read."""
 
     async def start(self, host: str, port: int) -> None:
         """Listen. Raises OSError."""
@@ -78,22 +80,27 @@ class MetricsListener:
         for reader in list(self.readers):
             reader.abort()
 
-    def may_read(self, transport: asyncio.BaseTransport) -> bool | None:
+    def uid(self, connection: socket.socket) -> int | None:
+        """Tell the uid of a peer; None if it is not certain."""
+        return self._peers.uid(connection)
+
+    def may_read(self, connection: socket.socket, peer: str, uid: int | None) -> bool | None:
         """Tell whether a peer may read, by its user; None if it is not to be answered at all."""
-        connection = transport.get_extra_info("socket")
-        peer = peer_name(transport.get_extra_info("peername"))
         if not is_loopback_peer(connection):
             self._refused("metrics", peer, "a peer that is not on loopback")
             return None
         if self._allowed is None:
             return True
-        uid = self._peers.uid(connection)
         user = users.lookup(uid) if uid is not None else None
         if user is not None and user.name in self._allowed:
             return True
         who = "a peer whose user is not known" if user is None else f"user {user.name}"
         self._refused("metrics", peer, f"{who}: metrics.users does not name it")
         return False
+
+    def has_place(self, uid: int | None) -> bool:
+        """Tell whether a user may hold one more connection; all whose user is not known count as one."""
+        return sum(reader.uid == uid for reader in self.readers) < self.bounds.of_one_user
 
     def text(self) -> bytes:
         """Give the metrics, at most HOLD seconds old."""
@@ -107,23 +114,30 @@ class MetricsListener:
 class _Reader(asyncio.Protocol):
     """One connection: one request, one answer, and its end, all before the deadline."""
 
+    uid: int | None = None
+
     def __init__(self, listener: MetricsListener) -> None:
         self._listener = listener
         self._request = b""
-        self._allowed: bool | None = None
         self._transport: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for the peer's user, once, before a byte is read."""
+        """Ask for the peer's user, once, before a byte is read; who may not read takes no place."""
         self._transport = cast("asyncio.Transport", transport)
-        if len(self._listener.readers) >= self._listener.bounds.readers:
+        listener = self._listener
+        if len(listener.readers) >= listener.bounds.readers:
             self.abort()
             return
-        self._listener.readers.add(self)
-        self._deadline = asyncio.get_running_loop().call_later(self._listener.bounds.deadline, self.abort)
-        self._allowed = self._listener.may_read(transport)
-        if self._allowed is None:
+        connection = transport.get_extra_info("socket")
+        self.uid = listener.uid(connection)
+        allowed = listener.may_read(connection, peer_name(transport.get_extra_info("peername")), self.uid)
+        if allowed and listener.has_place(self.uid):
+            listener.readers.add(self)
+            self._deadline = asyncio.get_running_loop().call_later(listener.bounds.deadline, self.abort)
+        elif allowed is False:
+            self._reply(HTTPStatus.FORBIDDEN)
+        else:
             self.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -153,8 +167,6 @@ class _Reader(asyncio.Protocol):
         words = self._request.partition(b"\r\n")[0].split(b" ")
         if len(words) != 3 or words[2] not in {b"HTTP/1.1", b"HTTP/1.0"}:
             self._reply(HTTPStatus.BAD_REQUEST)
-        elif not self._allowed:
-            self._reply(HTTPStatus.FORBIDDEN)
         elif words[1].partition(b"?")[0] != PATH.encode():
             self._reply(HTTPStatus.NOT_FOUND)
         elif words[0] != b"GET":

@@ -19,7 +19,8 @@ _MAC = re.compile(rb" mac=([0-9a-f]{64})\Z")
 _MAC_SIZE = len(b" mac=") + 64
 _PAIR = re.compile(r"([1-9][0-9]{0,17}):([0-9a-f]{64})")
 _OPENING = re.compile(
-    rb"event=trail state=(continued|new-file) previous=([0-9a-f]{64})(?: torn=([0-9a-f:,]+))?(?: |\Z)"
+    rb"event=trail state=(continued|new-file) previous=([0-9a-f]{64})"
+    rb"(?: torn=((?:,?[0-9]{1,18}:[0-9a-f]{64})+))?(?: |\Z)"
 )
 
 

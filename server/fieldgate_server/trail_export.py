@@ -69,14 +69,14 @@ class Sink(ABC):
 
     @abstractmethod
     def _send(self, line: bytes) -> None:
-        """Send one line, connecting first where needed. Raises OSError."""
+        """Send one line, connecting first where needed. Raises OSError or ValueError."""
 
     @abstractmethod
     def _disconnect(self) -> None:
         """Close what is open."""
 
     def _extra(self) -> float | None:
-        """Send what is due besides lines, and give the seconds until there is something again. Raises OSError."""
+        """Send what is due besides lines, and give the seconds until there is something again. Raises as `_send`."""
         return None
 
     def _run(self) -> None:
@@ -95,9 +95,11 @@ class Sink(ABC):
                 if line is None:
                     continue
                 self._send(line)
-            except OSError as error:
+            except (OSError, ValueError) as error:
+                # a ValueError is a name that cannot be looked up
                 if not failed:
-                    log.warning("the trail is not sent to %s: %s", self._name, error.strerror or error)
+                    why = error.strerror if isinstance(error, OSError) else None
+                    log.warning("the trail is not sent to %s: %s", self._name, why or error)
                 failed = True
                 self._disconnect()
                 with self._changed:

@@ -24,6 +24,8 @@ log = logging.getLogger("fieldgate.audit")
 
 _LOOK_EVERY = 1.0
 """Seconds between two looks at whether somebody has renamed the file."""
+_LAST_NUMBER = 1000
+"""Files above `keep` are deleted up to this number; beyond it they are somebody else's, such as FILE.20261203."""
 
 Text = tuple[float, str]
 """When it happened (seconds since 1970), and the line from `event=` on."""
@@ -52,6 +54,8 @@ class TrailFile:
         self._due = False
         """A line is due that says how the trail goes on here."""
         self._fits = True
+        self._deleted: list[Path] = []
+        """Older files that are gone, which the trail does not say yet."""
         self._sequence = 1
         try:
             self._descriptor, self._size = _open(self.path)
@@ -113,7 +117,7 @@ class TrailFile:
             expected = sum(len(text) + 150 for _, text in texts)
             if self._size and self._size + expected > self._settings.rotate_bytes:
                 self._rotate()
-        opening = self._opening()
+        opening = [*self._opening(), *self._deletions()]
         lines, links = self._compose([*opening, *texts])
         before = b"\n" if self._open_end else b""
         data = before + b"\n".join(lines) + b"\n"
@@ -134,6 +138,7 @@ class TrailFile:
         if whole >= len(opening):
             del lines[: len(opening)]
             whole -= len(opening)
+            self._deleted.clear()
         return Written(lines[:whole], error)
 
     def _settle(self, taken: int, lines: list[bytes]) -> int:
@@ -185,6 +190,10 @@ class TrailFile:
         state = "new-file" if begins else "continued"
         return [(time.time(), f"event=trail state={state}{' ' + said if said else ''}{torn}{end}")]
 
+    def _deletions(self) -> list[Text]:
+        now = time.time()
+        return [(now, f"event=trail state=deleted {facts_text({'file': path.name})}") for path in self._deleted]
+
     def _save(self, link: Link) -> None:
         if self._state is not None:
             try:
@@ -198,11 +207,15 @@ class TrailFile:
         keep = self._settings.keep
         try:
             numbers = {int(path.suffix[1:]) for path in rotated(self.path)}
-            for number in numbers:
-                if number > keep:
-                    self._numbered(number).unlink()
-            free = next((number for number in range(1, keep + 1) if number not in numbers), keep)
-            # the oldest is replaced, or a number that is free taken
+            free = next((number for number in range(1, keep + 1) if number not in numbers), None)
+            surplus = sorted(number for number in numbers if keep < number <= _LAST_NUMBER)
+            if free is None:
+                free = keep
+                surplus.insert(0, keep)
+            # the oldest first, so that those which are left follow one another
+            for path in map(self._numbered, reversed(surplus)):
+                path.unlink()
+                self._deleted.append(path)
             for number in range(free, 1, -1):
                 self._numbered(number - 1).rename(self._numbered(number))
             self.path.rename(self._numbered(1))

@@ -25,8 +25,9 @@ class SyslogSettings:
     identity: Path | None = None
 
     def __post_init__(self) -> None:
-        if not self.host:
-            raise ValueError("host is empty")
+        _check_host("host", self.host)
+        if self.name is not None:
+            _check_host("name", self.name)
         if not 1 <= self.port <= 65535:
             raise ValueError(f"port {self.port} is not 1 to 65535")
 
@@ -57,6 +58,17 @@ class AuditSettings:
             raise ValueError(f"rotate_bytes {self.rotate_bytes} is less than 0")
         if self.keep < 1:
             raise ValueError(f"keep {self.keep} is less than 1")
+
+
+def _check_host(field: str, host: str) -> None:
+    if not host:
+        raise ValueError(f"{field} is empty")
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ValueError(f"{field} {host!r} is no host name: a part between dots is empty, or too long") from None
+    if not host.isprintable() or " " in host:
+        raise ValueError(f"{field} {host!r} is no host name: it holds a blank or a control character")
 
 
 def _check_one_of(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -73,6 +73,8 @@ class _Verifier:
         self._fragments: list[tuple[Place, bytes]] = []
         self._any = False
         self._before = 0
+        self._torn_judged = False
+        """What the next line may say of torn pieces before it is judged already, or cannot be."""
 
     def line(self, place: Place, data: bytes, following: Line | None) -> None:
         whole = data.endswith(b"\n")
@@ -97,17 +99,21 @@ class _Verifier:
             self._before = line.sequence if line else self._before
             return False
         self._previous = (BEGINNING,)
+        # what was torn before these files' first line went with the files before them
+        self._torn_judged = self._before != sequence - 1
         ahead = line.sequence - sequence if line is not None and line.mac is not None else 0
         if line is not None and first and 0 < ahead <= _FURTHEST:
             said = opening(line)
             if said is not None and said.new_file:
                 sequence, self._key, self._previous = line.sequence, onward(self._key, ahead), (said.previous,)
+                self._torn_judged = True
         self._sequence = self.report.first = sequence
         return True
 
     def _settle_fragments(self, following: Line | None) -> None:
         """Judge pieces that are no line of the chain: the next line may say that they were torn, and how long."""
         fragments, self._fragments = self._fragments, []
+        self._torn_judged = True
         if following is not None and following.mac is not None and self._is_next(following, following.mac):
             said = opening(following)
             if said is not None and said.torn == tuple(torn_mark(text) for _, text in fragments):
@@ -126,6 +132,7 @@ class _Verifier:
         expected = self._sequence
         if self._is_next(line, mac):
             self.report.chained += 1
+            self._check_torn(place, line)
             self._advance((mac,), line.sequence)
         elif line.sequence == expected:
             self._fault(place, "changed")
@@ -143,6 +150,7 @@ class _Verifier:
             self._advance((mac,), line.sequence)
         else:
             self.report.faults.append(Fault(place, line.sequence, "repeated, or it belongs further up"))
+        self._torn_judged = False
         self._check_head(place, line, mac)
 
     def _is_next(self, line: Line, mac: bytes) -> bool:
@@ -161,6 +169,12 @@ class _Verifier:
 
     def _fault(self, place: Place, what: str) -> None:
         self.report.faults.append(Fault(place, self._sequence, what))
+
+    def _check_torn(self, place: Place, line: Line) -> None:
+        said = opening(line)
+        if said is not None and said.torn and not self._torn_judged:
+            size = sum(int(mark.partition(b":")[0]) for mark in said.torn)
+            self._fault(place, f"{size} torn bytes that stood before it are missing")
 
     def _check_head(self, place: Place, line: Line, mac: bytes) -> None:
         wanted = self._wanted

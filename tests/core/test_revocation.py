@@ -26,7 +26,15 @@ OTHER_CA = "SHA256:" + "b/B+" * 10 + "abc"
         (f"ssh:{CA}/7/joe", f"ssh:{CA}/7/joe", f"ssh:{CA}/7/jane"),
         (f"ssh:{CA}/7", f"ssh:{CA}/7/joe", f"ssh:{CA}/71/joe"),
         (f"ssh:{CA}/7", f"ssh:{CA}/7/joe", f"ssh:{OTHER_CA}/7/joe"),
+        (f"ssh:{CA}/0017/joe", f"ssh:{CA}/17/joe", f"ssh:{CA}/17/jane"),
+        (f"ssh:{CA}/0017/01/joe", f"ssh:{CA}/17/01/joe", f"ssh:{CA}/17/1/joe"),
+        (f"ssh:{CA}/0017", f"ssh:{CA}/17/joe", f"ssh:{CA}/1/joe"),
         (f"ssh:{CA}/0/joe", f"ssh:{CA}/0/joe", f"ssh:{CA}/0/jane"),
+        (f"ssh:{CA}/00/joe", f"ssh:{CA}/0/joe", f"ssh:{CA}/0/jane"),
+        ("tls:CN=a/001/001f/joe", "tls:CN=a/001/1F/joe", "tls:CN=a/001/1/joe"),
+        ('"tls:CN=i/1F/joe #2"', "tls:CN=i/1F/joe #2", "tls:CN=i/1F/joe"),
+        ("tls:CN=i/1F/joe#2", "tls:CN=i/1F/joe#2", "tls:CN=i/1F/joe"),
+        ("unix:PLANT\\joe", "unix:PLANT\\joe", "unix:joe"),
         ('"tls:CN=i/1F/two words"', "tls:CN=i/1F/two words", "tls:CN=i/1F/two"),
         ('"tls:CN=i/1F/a\\"b"', 'tls:CN=i/1F/a"b', "tls:CN=i/1F/ab"),
         ("tls:CN=i/1F/two\\nlines", "tls:CN=i/1F/two\nlines", "tls:CN=i/1F/two lines"),
@@ -59,9 +67,32 @@ def test_an_empty_list_revokes_nobody() -> None:
         f"ssh:{CA}/00",
         "key:SHA256:short",
         "role:operator",
+        "unix:contractor  # left",
+        "unix:contractor # left",
+        "unix:contractor#left",
+        "unix:two words",
+        '"unix:two words"',
+        "unix:a:b",
+        "unix:a/b",
+        f"ssh:{CA}/17/joe  # left",
+        "tls:CN=i/1F/joe\t# left",
+        f"key:{CA}  # left",
     ],
 )
 def test_a_line_that_names_nobody_is_refused_by_its_number(entry: str) -> None:
     with pytest.raises(ConfigError, match="list: line 2: ") as caught:
         parse(f"unix:scada\n{entry}\n", where="list")
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("entry", "what", "hint"),
+    [
+        ("unix:contractor  # left", "a comment stands behind a name", "a line of its own"),
+        ("unix:two words", "a user's name holds no blank", "comments stand on lines of their own"),
+    ],
+)
+def test_an_error_says_what_is_wrong_and_where_comments_stand(entry: str, what: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=f"list: line 1: .*{what}") as caught:
+        parse(entry, where="list")
+    assert hint in (caught.value.hint or "")

@@ -13,6 +13,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -153,10 +154,12 @@ async def test_who_says_nothing_is_cut_off(site_pki: Pki, tmp_path: Path, monkey
         assert (await command(site, "status"))["ok"]
 
 
-async def test_so_many_peers_are_served_at_once_and_no_more(site_pki: Pki, tmp_path: Path, patient: None) -> None:
+async def test_so_many_connections_of_one_user_are_served_at_once_and_no_more(
+    site_pki: Pki, tmp_path: Path, patient: None
+) -> None:
     async with operated(site_pki, tmp_path) as site:
         path = site.folder / "control"
-        mute = [await asyncio.open_unix_connection(path) for _ in range(control.MOST)]
+        mute = [await asyncio.open_unix_connection(path) for _ in range(control.OF_ONE_USER)]
         reader, one_more = await asyncio.open_unix_connection(path)
         assert await end_of(reader) == b""
         one_more.close()
@@ -165,6 +168,68 @@ async def test_so_many_peers_are_served_at_once_and_no_more(site_pki: Pki, tmp_p
         async with asyncio.timeout(10):
             while not await answers(site):
                 await asyncio.sleep(0.01)
+
+
+@needs_root
+async def test_silent_connections_of_others_do_not_keep_the_operator_out(
+    site_pki: Pki, tmp_path: Path, patient: None
+) -> None:
+    async with operated(site_pki, tmp_path) as site:
+        with reachable(site.folder / "control", os.getegid()) as at, contextlib.ExitStack() as mute:
+            for uid in [*FOREIGN] * 4:
+                mute.enter_context(connected_as(uid, at))
+            assert (await command(site, "lock"))["ok"]
+        assert site.app.lock.held is not None
+
+
+@needs_root
+async def test_those_who_may_give_no_command_share_few_places(tmp_path: Path, patient: None) -> None:
+    refused: list[tuple[str, str, str]] = []
+
+    async def answer(_asked: dict[str, object], uid: int, _pid: int) -> dict[str, object]:
+        return {"uid": uid}
+
+    listens = control.ControlSocket(answer, lambda uid: uid == 0, lambda *told: refused.append(told))
+    path = tmp_path / "control"
+    async with listens.listening(path):
+        with reachable(path, os.getegid()) as at, contextlib.ExitStack() as mute:
+            places = [uid for uid in FOREIGN for _ in range(control.OF_ONE_USER)]
+            for uid in places:
+                mute.enter_context(connected_as(uid, at))
+            assert await asked_as(0, at) == {"uid": 0}
+            too_many = len(places) - control.WITHOUT_MANAGE
+            full = f"users without manage have {control.WITHOUT_MANAGE} connections already"
+            assert refused == [("control", f"pid:{os.getpid()}", full)] * too_many
+            assert await asked_as(FOREIGN[-1], at) is None
+            mute.close()
+            async with asyncio.timeout(10):
+                while await asked_as(FOREIGN[-1], at) != {"uid": FOREIGN[-1]}:
+                    await asyncio.sleep(0.01)
+
+
+FOREIGN = range(1, 7)
+"""Users who have no role, and take more places than there are for them."""
+
+
+def connected_as(uid: int, path: Path) -> socket.socket:
+    """Connect as another user: the kernel says of a peer which effective uid it had then."""
+    connection = socket.socket(socket.AF_UNIX)
+    os.seteuid(uid)
+    try:
+        connection.connect(str(path))
+    finally:
+        os.seteuid(0)
+    return connection
+
+
+async def asked_as(uid: int, path: Path) -> dict[str, object] | None:
+    """Ask something as another user; None if it is turned away."""
+    reader, writer = await asyncio.open_unix_connection(sock=connected_as(uid, path))
+    with contextlib.suppress(ConnectionError):
+        writer.write(b"{}\n")
+    said = await end_of(reader)
+    writer.close()
+    return cast("dict[str, object]", json.loads(said)) if said else None
 
 
 async def answers(site: Site) -> bool:

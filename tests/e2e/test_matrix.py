@@ -233,7 +233,7 @@ async def test_every_function_role_unit_and_edge(matrix_pki: Pki, tmp_path: Path
         all_views = cabinet.held(all_views=True)
         for role in ROLES:
             way = as_user(site, USERS[role]) if door == "modbus" else site.stream(door, role)
-            async with asyncio.timeout(60), way as stream:
+            async with asyncio.timeout(30), way as stream:
                 replies = await run_matrix(stream, role, cabinet)
             assert cabinet.held(all_views=True) == all_views
             check_explain(site, role, replies)

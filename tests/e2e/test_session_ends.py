@@ -118,3 +118,18 @@ async def test_a_grant_that_ends_ends_under_a_live_session(
         assert (await command(site, "reload"))["ok"]
         await ask(stream, WRITE, WRITE_REFUSED)
         await ask(other, READ, READ_REPLY.replace(b"\x00\x11", b"\x01\x00"))
+
+
+@pytest.mark.parametrize("door", ["tls", "ssh"])
+async def test_a_clock_that_is_set_forward_ends_who_has_run_out_by_then(
+    site_pki: Pki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, door: str
+) -> None:
+    """Certificates of these tests live for days, and the timer of a session counts seconds."""
+    real = time.time
+    async with operated(site_pki, tmp_path) as site, site.stream(door) as ends, site.stream("modbus") as stays:
+        await ask(ends, READ, READ_REPLY)
+        monkeypatch.setattr(time, "time", lambda: real() + 400 * 86400)
+        assert await ends[0].read() == b""
+        await line_with(site, "event=session", "state=ended", "credential has run out")
+        await ask(stays, READ, READ_REPLY)
+        monkeypatch.undo()

@@ -193,10 +193,10 @@ async def test_a_session_that_is_over_leaves_nothing_behind() -> None:
     order: list[str] = []
     async with lanes.Lanes() as made:
         one = session()
-        one.leave = partial(order.append, "left")
         assert await made.submit(one, partial(bytes, 1), b"-") == b"\0"
         assert len(made._lanes) == 1
         one.on_leave(partial(order.append, "told"))
-        one.leave()
+        one.session("ended")
         assert not made._lanes
-    assert order == ["told", "left"]
+        one.session("closed")
+    assert order == ["told"], "once"

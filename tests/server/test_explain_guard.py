@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -29,7 +30,9 @@ def cells_of(run: tuple[str, int, int]) -> Cells:
     return Cells(named, first, count)
 
 
-@settings(max_examples=rounds(150, 10000), deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@settings(max_examples=rounds(150, 1500), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.sampled_from(LAYOUTS),
     st.tuples(policies.roles, st.lists(policies.requests(), min_size=3, max_size=12))
@@ -62,7 +65,9 @@ def test_no_sequence_of_requests_changes_a_cell_that_explain_refuses(
         assert {(str(space), cell) for space, cell in changed(before, after)} <= reached
 
 
-@settings(max_examples=rounds(150, 10000), deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@settings(max_examples=rounds(150, 1500), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(LAYOUTS), policies.roles, held_values, st.lists(raw_requests, max_size=20))
 def test_no_bytes_at_all_change_a_cell_that_explain_refuses(
     layout: str, grants: list[RandomGrant], held: list[int], sequence: list[Asked]
@@ -84,7 +89,9 @@ cases = st.tuples(policies.roles, st.lists(policies.requests(), min_size=8, max_
 )
 
 
-@settings(max_examples=rounds(300, 10000), deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@settings(max_examples=rounds(300, 3000), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(LAYOUTS), cases, held_values)
 def test_explain_agrees_with_the_guard_on_each_request(
     layout: str, case: tuple[list[RandomGrant], list[Asked]], held: list[int]

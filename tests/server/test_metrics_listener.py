@@ -12,6 +12,7 @@ import pytest
 
 from fieldgate_server.metrics_listener import CONTENT_TYPE, HOLD, Bounds, MetricsListener
 from fieldgate_tunnel.peer import PeerUsers
+from support.other_user import other_user
 from support.scrape import DAEMON, GET, get_as, talk
 
 PATIENT = Bounds(request=512, deadline=60, readers=4)
@@ -160,16 +161,49 @@ async def test_who_does_not_take_the_reply_is_cut_off(peers: PeerUsers) -> None:
         del reader
 
 
-async def test_only_so_many_at_once_and_the_places_come_back(peers: PeerUsers) -> None:
+async def test_one_user_has_only_so_many_places_and_they_come_back(peers: PeerUsers) -> None:
     async with listening(Bench(), peers) as listener:
-        mute = [await asyncio.open_connection("127.0.0.1", listener.port) for _ in range(PATIENT.readers)]
-        await wait_for(lambda: len(listener.readers) == PATIENT.readers)
+        mute = [await asyncio.open_connection("127.0.0.1", listener.port) for _ in range(PATIENT.of_one_user)]
+        await wait_for(lambda: len(listener.readers) == PATIENT.of_one_user)
         assert await talk(listener.port, GET) == b""
-        assert len(listener.readers) == PATIENT.readers
+        assert len(listener.readers) == PATIENT.of_one_user
         for _, writer in mute:
             writer.close()
         await wait_for(lambda: not listener.readers)
         assert (await talk(listener.port, GET)).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+async def test_a_user_with_all_its_places_leaves_those_of_others_until_all_are_taken(peers: PeerUsers) -> None:
+    async with listening(Bench(), peers) as listener:
+        at = ("127.0.0.1", listener.port)
+        with other_user(DAEMON) as daemon, other_user(2) as bin_user:
+            daemon.send(at, b"", "stay", count=3 * PATIENT.readers)
+            assert (await talk(listener.port, GET)).startswith(b"HTTP/1.1 200 ")
+            assert len(listener.readers) == PATIENT.of_one_user
+            bin_user.send(at, b"", "stay", count=3 * PATIENT.readers)
+            await wait_for(lambda: len(listener.readers) == PATIENT.readers)
+            assert await talk(listener.port, GET) == b""
+
+
+async def test_who_may_not_read_is_told_so_before_it_asks(peers: PeerUsers) -> None:
+    bench = Bench()
+    async with listening(bench, peers, allowed=("who-is-not-here",)) as listener:
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        async with asyncio.timeout(20):
+            assert (await reader.read()).startswith(b"HTTP/1.1 403 ")
+        writer.close()
+        assert [door for door, _ in bench.refused] == ["metrics"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+async def test_who_may_not_read_takes_no_place_from_who_may(peers: PeerUsers) -> None:
+    bench = Bench()
+    async with listening(bench, peers, allowed=("root",)) as listener:
+        with other_user(DAEMON) as daemon:
+            daemon.send(("127.0.0.1", listener.port), b"", "stay", count=3 * PATIENT.readers)
+            assert (await talk(listener.port, GET)).startswith(b"HTTP/1.1 200 ")
+            assert bench.refused == [("metrics", "user daemon: metrics.users does not name it")] * 3 * PATIENT.readers
 
 
 async def test_who_hammers_gets_the_same_text_for_a_while(peers: PeerUsers) -> None:

@@ -15,7 +15,9 @@ from support.guarded import LAYOUTS, guard_of, held_values, unit_of
 from support.policies import NOW, SIZE, Asked, RandomGrant
 
 
-@settings(max_examples=rounds(300, 10000), deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@settings(max_examples=rounds(300, 3000), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(LAYOUTS), policies.roles, held_values, st.data())
 def test_the_guard_decides_as_any_grant_for_each_cell(
     layout: str, grants: list[RandomGrant], held: list[int], data: st.DataObject
@@ -32,7 +34,9 @@ def test_the_guard_decides_as_any_grant_for_each_cell(
             assert unit.holding.read(0, SIZE) == pack(f">{SIZE}H", *held)
 
 
-@settings(max_examples=rounds(400, 20000), deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@settings(max_examples=rounds(400, 4000), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from([*LAYOUTS, "overlaid"]), policies.pointed(), held_values)
 def test_near_limits_the_guard_decides_as_any_grant_for_each_cell(
     layout: str, pointed: tuple[list[RandomGrant], Asked], held: list[int]

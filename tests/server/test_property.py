@@ -339,7 +339,7 @@ def test_a_live_server_answers_as_the_oracle_does(name: str, loop: str) -> None:
     several = st.lists(one, min_size=1, max_size=20)
 
     @settings(
-        max_examples=rounds(25, 500),
+        max_examples=rounds(25, 250),
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )

@@ -174,6 +174,32 @@ def test_a_line_that_was_torn_is_accepted_only_as_the_chain_says_it_was() -> Non
     assert len(faults(judge([*before, fragment + b"\n", fragment + b"\n", line + b"\n"]))) == 2
 
 
+def test_torn_pieces_that_were_taken_out_are_missed_by_the_line_that_names_them() -> None:
+    before = trail(2)
+    link = Link(3, onward(KEY, 2), head(before).value)
+    pieces = [b"2026-11-03T10:00:00.000+00:00 clock=sy", b"2026-11"]
+    marks = b",".join(torn_mark(piece) for piece in pieces).decode()
+    said = f"event=trail state=continued previous={link.previous.hex()} torn={marks}"
+    line, link = seal(link, f"2026-11-03T10:00:00.000+00:00 clock=synced seq=3 {said}".encode())
+    after, _ = seal(link, b"2026-11-03T10:00:00.000+00:00 clock=synced seq=4 event=write")
+    torn = [piece + b"\n" for piece in pieces]
+    end = [line + b"\n", after + b"\n"]
+    assert faults(judge([*before, *torn, *end])) == []
+    assert faults(judge([*before, *end])) == ["audit.log:3: sequence 3: 45 torn bytes that stood before it are missing"]
+    assert len(faults(judge([*before, torn[0], *end]))) == 1, "one of two"
+
+
+def test_torn_pieces_may_be_gone_with_the_older_files_that_held_them() -> None:
+    before = trail(4)
+    link = Link(5, onward(KEY, 4), head(before).value)
+    piece = b"2026-11-03T10:00:00.000+00:00 clock=sy"
+    said = f"event=trail state=new-file previous={link.previous.hex()} torn={torn_mark(piece).decode()}"
+    line, _ = seal(link, f"2026-11-03T10:00:00.000+00:00 clock=synced seq=5 {said}".encode())
+    assert faults(judge([line + b"\n"])) == []
+    assert faults(judge([*before, piece + b"\n", line + b"\n"])) == []
+    assert len(faults(judge([*before, line + b"\n"]))) == 1, "the file that held them is here"
+
+
 def test_older_files_may_be_gone_but_only_whole_ones() -> None:
     before = trail(4)
     link = Link(5, onward(KEY, 4), head(before).value)

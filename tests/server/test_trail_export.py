@@ -182,6 +182,51 @@ def test_a_dead_remote_does_not_hold_up_the_trail(site_pki: Pki, tmp_path: Path)
     assert len((tmp_path / "audit.log").read_text().splitlines()) == 100
 
 
+@pytest.mark.parametrize("field", ["host", "name"])
+@pytest.mark.parametrize("name", ["logs..example.com", ".example.com", "l" * 64, "logs example", "logs\0", ""])
+def test_a_name_that_no_host_can_have_is_refused(tmp_path: Path, field: str, name: str) -> None:
+    names = {"host": "logs.example.com", field: name}
+    with pytest.raises(ValueError, match=f"^{field} "):
+        SyslogSettings(ca=tmp_path, **names)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "name", ["logs", "logs.example.com.", "192.0.2.7", "2001:db8::1", "fe80::1%eth0", "b\u00fccher.de"]
+)
+def test_a_name_or_an_address_that_a_host_can_have_is_taken(tmp_path: Path, name: str) -> None:
+    assert SyslogSettings(host=name, name=name, ca=tmp_path).host == name
+
+
+class Picky(trail_export.Sink):
+    """A sink whose first line meets a name that cannot be looked up."""
+
+    def __init__(self) -> None:
+        self.tried = 0
+        self.taken = threading.Event()
+        super().__init__("picky", lambda text: None)
+
+    def _send(self, line: bytes) -> None:
+        self.tried += 1
+        if self.tried == 1:
+            socket.getaddrinfo("logs..example.com", 1)
+        self.taken.set()
+
+    def _disconnect(self) -> None:
+        pass
+
+
+def test_a_name_that_cannot_be_looked_up_does_not_end_a_sink(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(trail_export, "_FIRST_PAUSE", 0.01)
+    sink = Picky()
+    sink.offer([b"line"])
+    assert sink.taken.wait(30)
+    sink.close()
+    assert "the trail is not sent to picky: " in caplog.text
+    assert "the trail is sent to picky again" in caplog.text
+
+
 @pytest.mark.parametrize("what", ["another CA", "another name"])
 def test_a_server_that_is_not_the_one_is_sent_nothing(
     server: SyslogServer, site_pki: Pki, other_pki: Pki, tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture

@@ -157,6 +157,13 @@ def test_a_torn_last_line_is_closed_off_and_said(file: Path, key: Path, verify: 
     assert ("1 torn lines" in said) is (left != -1)
     write(file, "e")
     assert verify(key)[0] == 0
+    if left != -1:
+        lines = file.read_bytes().splitlines(keepends=True)
+        piece = lines.pop(2)
+        file.write_bytes(b"".join(lines))
+        code, said = verify(key)
+        assert code == 1
+        assert f"audit.log:3: sequence 3: {len(piece) - 1} torn bytes that stood before it are missing" in said
 
 
 @pytest.mark.parametrize("short_of", [1, 2, 70])
@@ -243,6 +250,28 @@ def test_only_so_many_files_stay_and_what_is_left_is_sound(file: Path, key: Path
     assert "is not in these files: rotated away, or taken away" in said
     file.with_name("audit.log.1").unlink()
     assert verify(key)[0] == 1
+
+
+def test_files_that_the_server_did_not_number_are_left_alone(file: Path) -> None:
+    others = [file.with_name(f"audit.log.{end}") for end in ("20261203", "1001", "2026-12-03", "3.gz")]
+    for path in others:
+        path.write_text("somebody else's\n")
+    write(file, *"abcdefghijklmnop", rotate_bytes=300, keep=2)
+    assert file.with_name("audit.log.2").exists()
+    assert [path.read_text() for path in others] == ["somebody else's\n"] * 4
+
+
+def test_the_trail_says_which_older_files_were_deleted(file: Path, key: Path, verify: Verify) -> None:
+    write(file, *"abcdefghij", rotate_bytes=600, keep=5)
+    assert file.with_name("audit.log.3").exists()
+    assert "state=deleted" not in "".join(path.read_text() for path in file.parent.glob("audit.log*"))
+    above = sorted(int(path.suffix[1:]) for path in file.parent.glob("audit.log.[0-9]") if path.suffix > ".2")
+    head = write(file, *"klm", rotate_bytes=600, keep=2)
+    found = "".join(file.with_name(name).read_text() for name in ("audit.log.2", "audit.log.1", "audit.log"))
+    said = re.findall(r" event=trail state=deleted file=audit\.log\.(\d+) mac=", found)
+    assert [int(number) for number in said[: len(above) + 1]] == [*reversed(above), 2]
+    assert not any(file.with_name(f"audit.log.{number}").exists() for number in above)
+    assert verify(key, "--head", head)[0] == 0
 
 
 class Killed(BaseException):

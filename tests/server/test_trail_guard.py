@@ -13,6 +13,7 @@ import pytest
 from fieldgate_server.audit import Audit
 from fieldgate_server.guard import Guard
 from fieldgate_server.identity import Identity
+from fieldgate_server.lock import Held as LockedBy
 from fieldgate_server.policy import parse
 from fieldgate_server.trail_settings import AuditSettings
 from fieldgate_server.unit_settings import TableSettings, UnitSettings
@@ -75,9 +76,11 @@ async def test_it_runs_when_its_intent_is_durable(held: Held) -> None:
     assert not held.guard.holds()
 
 
-async def test_it_does_not_run_when_its_session_has_ended(held: Held) -> None:
+@pytest.mark.parametrize("state", ["closed", "ended", "expired"])
+async def test_it_does_not_run_when_its_session_has_ended(held: Held, state: str) -> None:
+    """By itself, or by a kick or a newer session of the same role while the peer does not read."""
     reply = held.ask(WRITE)
-    held.guard.session("closed")
+    held.guard.session(state)
     assert outcomes(await held.lines(reply)) == ["intent", "refused"]
     assert reply.result().hex() == "8604"
     assert held.unit.holding.read(5, 1) == b"\0\5"
@@ -92,6 +95,25 @@ async def test_what_would_result_now_is_judged_again(held: Held) -> None:
     assert any("event=refused" in line and "new=0900" in line for line in lines)
     assert reply.result().hex() == "9601"
     assert held.unit.holding.read(5, 1) == b"\x08\0"
+
+
+async def test_a_lock_that_comes_meanwhile_is_what_the_trail_says(held: Held) -> None:
+    reply = held.ask(WRITE)
+    held.guard._lock.held = LockedBy("unix:ann", 0.0)
+    lines = await held.lines(reply)
+    assert outcomes(lines) == ["intent", "refused"]
+    assert [line.rpartition("exception=")[2] for line in lines if "outcome=refused" in line] == ["01"]
+    assert any("why=locked" in line for line in lines)
+    assert reply.result().hex() == "8601"
+    assert held.unit.holding.read(5, 1) == b"\0\5"
+
+
+async def test_a_unit_that_listens_only_by_now_says_nothing_and_does_nothing(held: Held) -> None:
+    reply = held.ask(WRITE)
+    held.unit.device.listen()
+    assert outcomes(await held.lines(reply)) == ["intent", "refused"]
+    assert reply.result() == b""
+    assert held.unit.holding.read(5, 1) == b"\0\5"
 
 
 async def test_another_result_that_is_allowed_has_an_intent_of_its_own(held: Held) -> None:

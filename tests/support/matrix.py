@@ -67,7 +67,8 @@ ROLES = {
 { units = "1-3, 9", write = "coils 8-23, discrete 8-23, input 0-49, file 4 10-19" },
 { units = "1", write = "holding 190-209", values = "0..500" },
 { units = "1", write = "coils 90-109, file 4 50-69" },
-{ units = "2", write = "holding 30-33", values = "0..70000", type = "uint32 ABCD" },
+{ units = "2-3", write = "holding 30-33", values = "0..330000", type = "uint32 ABCD" },
+{ units = "3", write = "coils 480-543, discrete 480-543" },
 { units = "2-3", write = "holding 65530-65535", values = "4..500" },
 { units = "2-3", write = "input 65530-65535" },
 { units = "3", write = "holding 0-1", values = "0..500" },
@@ -395,7 +396,7 @@ def asks(role: str) -> Iterator[Ask]:
 
 
 def _edges(role: str, unit: int, tables: tuple[str, ...]) -> list[tuple[int, int]]:
-    """Give runs of cells: the first, the last, one before, one past, all, one more, across; of tables and grants."""
+    """Give runs of cells: the first, the last, one before, one past, all, more, less, across; of tables and grants."""
     number = DEFAULT_UNIT if unit in ALIASES else unit
     size = RECORDS if tables == (FILE,) else SIZES[tables[0]] if number == 1 else ADDRESSES
     spans = {(0, size), (0, ADDRESSES)}
@@ -412,11 +413,12 @@ def _edges(role: str, unit: int, tables: tuple[str, ...]) -> list[tuple[int, int
     for start, stop in sorted(spans):
         runs = [(start, 1), (stop - 1, 1), (start - 1, 1), (stop, 1), (stop - 1, 2), (start - 1, 2), (stop - 2, 4)]
         runs += [(start, stop - start), (start, stop - start + 1), (start - 1, stop - start + 1), (stop - 2, 2)]
+        runs += [(start + 1, stop - start - 1), (start, stop - start - 1)]
         found |= dict.fromkeys(run for run in runs if 0 <= run[0] <= LAST and 0 < run[1] <= 100)
     return list(found)
 
 
-_VALUES: tuple[tuple[int, ...], ...] = ((300,), (600,), (0, 300), (500,), (501,))
+_VALUES: tuple[tuple[int, ...], ...] = ((300,), (600,), (0, 300))
 """Registers that a write repeats."""
 
 
@@ -444,8 +446,8 @@ def _write_coils(unit: int, first: int, count: int) -> Iterator[Ask]:
 
 
 def _write_register(unit: int, first: int, count: int) -> Iterator[Ask]:
-    for value in _VALUES:
-        yield Ask(unit, "6", struct.pack(">BHH", 6, first, value[-1]), writes=(("holding", first, 1),))
+    for value in (500, 501):
+        yield Ask(unit, "6", struct.pack(">BHH", 6, first, value), writes=(("holding", first, 1),))
 
 
 def _write_registers(unit: int, first: int, count: int) -> Iterator[Ask]:
@@ -457,12 +459,12 @@ def _write_registers(unit: int, first: int, count: int) -> Iterator[Ask]:
 
 def _mask(unit: int, first: int, count: int) -> Iterator[Ask]:
     run = (("holding", first, 1),)
-    for and_mask, or_mask in ((0, 300), (0, 600), (0xFFFF, 0), (0xFFFE, 0), (0x7FFF, 0x8000)):
+    for and_mask, or_mask in ((0, 500), (0, 501), (0xFFFE, 0), (0x7FFF, 0x8000)):
         yield Ask(unit, "22", struct.pack(">BHHH", 22, first, and_mask, or_mask), run, run)
 
 
 def _read_and_write(unit: int, first: int, count: int) -> Iterator[Ask]:
-    for values in _VALUES[:3]:
+    for values in _VALUES[:2]:
         data = struct.pack(f">{count}H", *_words(count, values))
         for read, write in (((first, count), (first, count)), ((first, count), (12, 1)), ((12, 1), (first, count))):
             few = data[: 2 * write[1]]
@@ -528,14 +530,15 @@ def _rare(unit: int) -> Iterator[Ask]:
 
 _UNSOUND = (
     "01 00 00 00 00", "01 00 00 07 d1", "02 00 00 00 00", "03 00 00 00 7e", "03 00 00 00", "04 00 00 00 01 00",
-    "04 ff ff 00 00", "05 00 08 12 34", "05 00 08", "06 00 0a 00", "06 00 0a 00 01 00", "0f 00 00 00 00 00", "0f 00 08 00 09 01 ff",
+    "04 ff ff 00 00", "05 00 08 12 34", "05 00 08", "06 00 0a 00", "06 00 0a 00 01 00", "0f 00 00 00 00 00",
+    "0f 00 08 00 09 01 ff",
     "10 00 0a 00 01 01 00", "10 00 0a 00 00 00", "10 00 0a 00 01 02 00", "16 00 0a 00 00 00", "18 00", "14 00",
     "14 06 06 00 04 00 00 00", "15 07 06 00 04 00 00 00 00", "17 00 00 00 7e 00 0a 00 01 02 00 01",
 )  # fmt: skip
 
 
 def _unsound(unit: int) -> Iterator[Ask]:
-    """Give malformed requests; the cells of most of them nobody may use who may not use all."""
+    """Give malformed requests: 03 comes before any cell is judged, but after the function and the unit."""
     for text in _UNSOUND:
         pdu = bytes.fromhex(text)
         yield Ask(unit, str(pdu[0]), pdu, sound=False)

@@ -14,7 +14,16 @@ import pytest
 
 DEADLINE = 30.0
 """Seconds after which a tool hangs; no test waits for it otherwise."""
-_PACKAGES = {"ssh": "openssh-client", "sftp": "openssh-client", "ssh-keygen": "openssh-client"}
+_PACKAGES = {
+    "ssh": "openssh-client",
+    "sftp": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "sshd": "openssh-server",
+    "useradd": "passwd",
+    "userdel": "passwd",
+    "groupadd": "passwd",
+    "groupdel": "passwd",
+}
 _ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "LC_ALL": "C"}
 
 

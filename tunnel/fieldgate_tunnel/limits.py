@@ -45,7 +45,7 @@ class Limits:
     ssh_connections_per_key: int = 16
     failures_before_lockout: int = 8
     lockout_first: float = 1.0
-    lockout_longest: float = 300.0
+    lockout_longest: float = 60.0
     lockout_forgets: float = 900.0
     lockout_addresses: int = 4096
 
