@@ -7,7 +7,6 @@ import getpass
 import re
 import signal
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fieldgate_core.cli import main
-from support.box import FIELDGATE, Box, clean_environment
+from support.box import Box, running_file
 from support.counts import rounds
 from support.site import TABLES_OF_THE_VECTORS, Pki, write_files
 
@@ -69,22 +68,8 @@ def box_with(pki: Pki, folder: Path, audit: str) -> Iterator[Box]:
     """Run a server process with these settings of the trail."""
     file = write_files(pki, folder, user=getpass.getuser(), grants=None, units=TABLES_OF_THE_VECTORS, extra="")
     file.write_text(file.read_text().replace('audit = "audit.log"', audit))
-    command = [*FIELDGATE, "server", "run", "--config", str(file)]
-    with (
-        (folder / "server.log").open("w") as log,
-        subprocess.Popen(
-            command,
-            env=clean_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        ) as process,
-    ):
-        try:
-            yield Box(process, pki, folder)
-        finally:
-            process.kill()
+    with running_file(pki, folder, file) as box:
+        yield box
 
 
 def numbers(lines: list[str], outcome: str, register: int) -> list[int]:

@@ -94,6 +94,13 @@ def running_box(
 ) -> Iterator[Box]:
     """Run a server until the block ends; `grants` by role, `units` and `extra` are TOML of policy and settings."""
     file = write_files(pki, folder, user=getpass.getuser(), grants=grants, units=units, extra=extra)
+    with running_file(pki, folder, file) as box:
+        yield box
+
+
+@contextlib.contextmanager
+def running_file(pki: Pki, folder: Path, file: Path) -> Iterator[Box]:
+    """Run a server with this settings file until the block ends."""
     with (
         (folder / "server.log").open("w") as log,
         subprocess.Popen(
