@@ -21,7 +21,16 @@ def test_the_suite_passes_with_the_lowest_versions(tmp_path: Path) -> None:
     venv.create(tmp_path / "env", with_pip=True)
     python = tmp_path / "env/bin/python"
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    tools = ["pytest", "pytest-asyncio", "pytest-timeout", "hypothesis", "hatchling", "pymodbustcp", "pyyaml"]
+    tools = [
+        "pytest",
+        "pytest-asyncio",
+        "pytest-timeout",
+        "hypothesis",
+        "hatchling",
+        "pymodbustcp",
+        "tlslite-ng",
+        "jsonschema",
+    ]
     subprocess.run([*pip, "-c", ROOT / "tests/constraints-lowest.txt", *tools, "setuptools"], check=True)
     names = [line.split("==")[0] for line in (ROOT / "tests/constraints-lowest.txt").read_text().splitlines()[1:]]
     subprocess.run([*pip, "-c", ROOT / "tests/constraints-lowest.txt", *names], check=True)
