@@ -147,9 +147,7 @@ def test_it_never_remembers_more_than_it_may(steps: list[tuple[int, float]]) -> 
 def test_the_gate_keeps_out_who_is_locked_out_and_counts_it() -> None:
     clock = Clock()
     gate = Gate(LIMITS, clock)
-    said = []
-    for _ in range(4):
-        said.append(gate.failed(entered(gate, "2001:db8::1"), authentication=True))
+    said = [gate.failed(entered(gate, "2001:db8::1"), authentication=True) for _ in range(4)]
     assert said == [None] * 3 + ["2001:db8::/64 is locked out for 1 s: too many failed authentications"]
     assert gate.enter("2001:db8::2", lambda: None) == LOCKOUT, "a neighbour in its /64 is the same peer"
     entered(gate, "2001:db9::1")
