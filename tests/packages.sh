@@ -4,7 +4,7 @@ set -euo pipefail
 
 # program:package
 needed=(ssh:openssh-client ssh-keygen:openssh-client openssl:openssl mbpoll:mbpoll strace:strace
-  setpriv:util-linux unshare:util-linux sshd:openssh-server useradd:passwd)
+  setpriv:util-linux unshare:util-linux prlimit:util-linux faketime:faketime sshd:openssh-server useradd:passwd)
 
 missing=()
 for pair in "${needed[@]}"; do

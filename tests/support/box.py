@@ -91,21 +91,22 @@ def running_box(
     grants: dict[str, str] | None = None,
     units: str = TABLES_OF_THE_VECTORS,
     extra: str = "",
+    **environment: str,
 ) -> Iterator[Box]:
     """Run a server until the block ends; `grants` by role, `units` and `extra` are TOML of policy and settings."""
     file = write_files(pki, folder, user=getpass.getuser(), grants=grants, units=units, extra=extra)
-    with running_file(pki, folder, file) as box:
+    with running_file(pki, folder, file, **environment) as box:
         yield box
 
 
 @contextlib.contextmanager
-def running_file(pki: Pki, folder: Path, file: Path) -> Iterator[Box]:
+def running_file(pki: Pki, folder: Path, file: Path, **environment: str) -> Iterator[Box]:
     """Run a server with this settings file until the block ends."""
     with (
         (folder / "server.log").open("w") as log,
         subprocess.Popen(
             [*FIELDGATE, "server", "run", "--config", str(file)],
-            env=clean_environment(),
+            env=clean_environment(**environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
