@@ -26,6 +26,7 @@ from fieldgate_server.configuration import Configuration
 from fieldgate_server.control import ControlSocket
 from fieldgate_server.counts import Counts
 from fieldgate_server.crl_watch import CrlWatch
+from fieldgate_server.descriptors import Descriptors
 from fieldgate_server.guard import Guard
 from fieldgate_server.identity import Identity, UserLookup, conclude, invalid, known_to_ssh
 from fieldgate_server.lock import Lock
@@ -96,6 +97,7 @@ class App:
         self.clock = ClockWatch(settings.state)
         self.clock.know(expiry.own(self.configuration.expiries))
         self._crls = CrlWatch()
+        self._descriptors = Descriptors()
         self._counts = Counts()
         self.accounts = Accounts(self._counts)
         self._rates = Rates(settings.max_requests_per_second)
@@ -118,6 +120,7 @@ class App:
         """Open the doors, and close them with all their sessions at the end. Raises ConfigError for a taken port."""
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._audit.close)
+            stack.enter_context(self._descriptors.told_here())
             self._users = PeerUsers()
             stack.callback(self._users.close)
             for simulation in self._simulations:
@@ -334,6 +337,7 @@ class App:
             try:
                 self._look_at_clock()
                 self._crls.look(self.configuration.crls)
+                self._descriptors.look()
                 await self.clock.save_when_due()
                 self.accounts.look(self.configuration.settings)
                 if again is not None and time.monotonic() >= self._judged_at + again:

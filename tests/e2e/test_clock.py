@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import subprocess
 import time
@@ -81,7 +82,9 @@ def test_a_server_waits_for_a_clock_that_is_behind_and_says_so(site_pki: Pki, tm
 def test_a_server_whose_clock_runs_ahead_says_what_it_says_and_recovers(site_pki: Pki, tmp_path: Path) -> None:
     prepare(tmp_path)
     clock = FakedTime(tmp_path, "+400d")
-    file = write_files(site_pki, tmp_path, user="root", grants={"operator": OPERATOR}, units="", extra=extra_settings())
+    file = write_files(
+        site_pki, tmp_path, user=getpass.getuser(), grants={"operator": OPERATOR}, units="", extra=extra_settings()
+    )
     done = fieldgate("server", "run", "--config", str(file), **clock.environment)
     year = time.gmtime(time.time() + 400 * DAY).tm_year
     assert done.returncode == 2

@@ -7,7 +7,7 @@ import getpass
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from support.site import TABLES_OF_THE_VECTORS, Pki, write_files
@@ -100,12 +100,14 @@ def running_box(
 
 
 @contextlib.contextmanager
-def running_file(pki: Pki, folder: Path, file: Path, **environment: str) -> Iterator[Box]:
-    """Run a server with this settings file until the block ends."""
+def running_file(
+    pki: Pki, folder: Path, file: Path, *, program: Sequence[str] = FIELDGATE, **environment: str
+) -> Iterator[Box]:
+    """Run a server with this settings file until the block ends; `program` is what runs the command."""
     with (
         (folder / "server.log").open("w") as log,
         subprocess.Popen(
-            [*FIELDGATE, "server", "run", "--config", str(file)],
+            [*program, "server", "run", "--config", str(file)],
             env=clean_environment(**environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
