@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -10,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ from bench.toolchain import NotInstalledError, compiled
 
 START_SECONDS = 20.0
 STOP_SECONDS = 5.0
+WARM_UP_SECONDS = 0.3  # of attackers
 STALL_SECONDS = 2.0  # of the load generator: no reply for so long ends a run
 # What a server prints when it is ready, as a pattern whose group is the port to ask.
 MODBUS_READY = r"^listening: modbus 127\.0\.0\.1:(\d+)$.*^ready$"
@@ -36,6 +38,7 @@ class BenchError(Exception):
 class Shape:
     """What the load generator does: how many `connections`, requests on the way on each (`depth`), and `tls` or not.
 
+    `anew`: each request has a connection of its own, and its latency begins before that is set up.
     `beside`: the client has a CPU of its own. Otherwise it shares the server's, so that latency is the sum of all CPU
     work and no wake-up of another CPU is in it.
     """
@@ -44,6 +47,7 @@ class Shape:
     depth: int = 1
     tls: bool = False
     beside: bool = False
+    anew: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,10 +92,14 @@ class Process:
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: the `port` to ask, and the `processes` whose CPU time it costs."""
+    """A running server: the `port` to ask, and the `processes` whose CPU time it costs.
+
+    `attackers` are processes that are at it only while this server is loaded.
+    """
 
     port: int
     processes: tuple[Process, ...]
+    attackers: tuple[Process, ...] = ()
 
     def cpu_seconds(self) -> float:
         """Return the CPU time used so far. Raises BenchError when a process has ended."""
@@ -137,6 +145,8 @@ class Lab:
         while self._running:
             process = self._running[-1].handle
             process.terminate()
+            # an attacker stands still, and would not notice
+            process.send_signal(signal.SIGCONT)
             try:
                 process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
@@ -144,8 +154,13 @@ class Lab:
                 process.wait()
             self._running.pop()
 
-    def start(self, name: str, command: Sequence[str | Path], *, inherit: tuple[int, ...] = ()) -> Process:
-        """Start a process on the servers' CPU, with the file descriptors `inherit`; its output goes to NAME.log."""
+    def start(
+        self, name: str, command: Sequence[str | Path], *, inherit: tuple[int, ...] = (), cpu: int | None = None
+    ) -> Process:
+        """Start a process, with the file descriptors `inherit`; its output goes to NAME.log.
+
+        It runs on the servers' CPU, or on `cpu`.
+        """
         log = self.folder / f"{name}.log"
         with log.open("wb") as output:
             handle = subprocess.Popen(
@@ -156,7 +171,7 @@ class Lab:
                 cwd=self.folder,
                 pass_fds=inherit,
                 start_new_session=True,
-                preexec_fn=_pinned(self.server_cpu),
+                preexec_fn=_pinned(self.server_cpu if cpu is None else cpu),
             )
         process = Process(handle, log)
         self._running.append(process)
@@ -186,11 +201,14 @@ class Lab:
             folder = self.pki.client
             command += ["--cert", str(folder / "tls-chain.pem"), "--key", str(folder / "tls-key.pem")]
             command += ["--ca", str(folder / "tls-server-ca.pem")]
+        if shape.anew:
+            command.append("--anew")
         cpu = self.client_cpu if shape.beside else self.server_cpu
         before = server.cpu_seconds()
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, start_new_session=True, preexec_fn=_pinned(cpu)
-        )
+        with _at_it(server.attackers):
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=False, start_new_session=True, preexec_fn=_pinned(cpu)
+            )
         used = server.cpu_seconds() - before
         if not done.stdout:
             raise BenchError(done.stderr.strip() or f"load ended with code {done.returncode}")
@@ -228,6 +246,22 @@ class Lab:
             if done.returncode:
                 raise BenchError(f"fieldgate certs {words[0]} failed:\n{_last_lines(done.stderr)}")
         return Pki(folder / "issued/server/bench/current", folder / "issued/client/bench/current")
+
+
+@contextlib.contextmanager
+def _at_it(attackers: Sequence[Process]) -> Iterator[None]:
+    """Let attackers attack for the block, and for a moment before; they stand still otherwise."""
+    for attacker in attackers:
+        attacker.check()
+        attacker.handle.send_signal(signal.SIGCONT)
+    if attackers:
+        time.sleep(WARM_UP_SECONDS)
+    try:
+        yield
+    finally:
+        for attacker in attackers:
+            attacker.check()
+            attacker.handle.send_signal(signal.SIGSTOP)
 
 
 def _pinned(cpu: int) -> Callable[[], None]:

@@ -2,7 +2,8 @@
  * load: ask a Modbus/TCP server on loopback for holding registers (FC3), plain or over mutual TLS, check every reply,
  * and print one JSON line. Exit code 0: every request was answered rightly; 1: some were not; 2: it could not start.
  *
- * Latency runs from just before the write that carries a request to just after the read that completes its reply.
+ * Latency runs from just before the write that carries a request to just after the read that completes its reply; with
+ * --anew each request has a connection of its own, one after another, and its latency begins before that connects.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -13,6 +14,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -42,6 +44,7 @@ enum {
 struct settings {
     const char *host, *cert, *key, *ca;
     int port, connections, depth, registers, unit;
+    bool anew;
     uint64_t run_ns;            /* 0: bounded by `requests` */
     uint64_t requests;
     uint64_t timeout_ns;        /* for connecting, for a handshake, and for any reply */
@@ -60,6 +63,7 @@ static struct settings settings = {
     .host = "127.0.0.1", .connections = 1, .depth = 1, .registers = 10, .unit = 1, .timeout_ns = 5 * NS_PER_S,
 };
 static uint64_t stop_at = UINT64_MAX;   /* no request is sent after this time */
+static uint64_t allowed;                /* how many requests may be sent in all, by now */
 static uint64_t asked, right, wrong, outstanding;
 static uint64_t in_time, last_in_time;  /* right replies before `stop_at`: the rate is theirs, the drain does not count */
 
@@ -144,7 +148,7 @@ static void ask(struct connection *c)
     uint8_t batch[MAX_DEPTH * REQUEST_SIZE];
     int size = 0;
     uint64_t now = now_ns();
-    while ((uint16_t)(c->next - c->oldest) < settings.depth && asked < settings.requests && now < stop_at) {
+    while ((uint16_t)(c->next - c->oldest) < settings.depth && asked < allowed && now < stop_at) {
         const uint8_t request[REQUEST_SIZE] = {
             c->next >> 8, c->next & 0xff, 0, 0, 0, 6, settings.unit, READ_HOLDING_REGISTERS, 0, 0, 0, settings.registers,
         };
@@ -296,8 +300,45 @@ static SSL_CTX *tls_context(void)
 
 /* ---- the run ---- */
 
+static void hang_up(struct connection *c)
+{
+    if (c->fd < 0)
+        return;
+    if (c->ssl)
+        SSL_shutdown(c->ssl);
+    SSL_free(c->ssl);
+    close(c->fd);
+    c->fd = -1;
+    c->ssl = NULL;
+}
+
+static void run_anew(struct connection *c, SSL_CTX *tls)
+{
+    if (settings.run_ns)
+        stop_at = now_ns() + settings.run_ns;
+    while (asked < settings.requests && now_ns() < stop_at) {
+        uint64_t begun = now_ns();
+        hang_up(c);
+        open_connection(c, tls, (uint16_t)asked);
+        allowed = asked + 1;
+        ask(c);
+        if (!outstanding)   /* time was up meanwhile */
+            break;
+        c->asked_at[c->oldest % MAX_DEPTH] = begun;
+        while (outstanding) {
+            struct pollfd waited = {.fd = c->fd, .events = POLLIN};
+            if (poll(&waited, 1, (int)(settings.timeout_ns / 1000000)) == 0) {
+                blame(outstanding, "a reply is missing");
+                return;
+            }
+            serve(c);
+        }
+    }
+}
+
 static void run(struct connection *all, int poll_set)
 {
+    allowed = settings.requests;
     uint64_t start = now_ns(), give_up = UINT64_MAX;
     if (settings.run_ns) {
         stop_at = start + settings.run_ns;
@@ -348,16 +389,17 @@ static uint64_t duration_ns(const char *option, const char *text)
 
 static const char usage[] =
     "usage: load --port N (--seconds S | --requests N) [--host 127.0.0.1] [--connections 1] [--depth 1]\n"
-    "            [--registers 10] [--unit 1] [--timeout 5] [--cert CHAIN --key KEY --ca CA]\n"
+    "            [--registers 10] [--unit 1] [--timeout 5] [--anew] [--cert CHAIN --key KEY --ca CA]\n"
     "Reads holding registers from address 0 over Modbus/TCP, or over mutual TLS when the three files are given.\n"
-    "Speaks to loopback only. --depth is how many requests are on their way on one connection.\n";
+    "Speaks to loopback only. --depth is how many requests are on their way on one connection; --anew gives each\n"
+    "request a connection of its own.\n";
 
 static void read_options(int argc, char **argv)
 {
     static const struct option known[] = {
         {"host", 1, 0, 'h'}, {"port", 1, 0, 'p'}, {"connections", 1, 0, 'c'}, {"depth", 1, 0, 'd'},
         {"registers", 1, 0, 'r'}, {"unit", 1, 0, 'u'}, {"seconds", 1, 0, 's'}, {"requests", 1, 0, 'n'},
-        {"timeout", 1, 0, 't'}, {"cert", 1, 0, 'C'}, {"key", 1, 0, 'K'}, {"ca", 1, 0, 'A'}, {"help", 0, 0, '?'}, {0},
+        {"timeout", 1, 0, 't'}, {"cert", 1, 0, 'C'}, {"key", 1, 0, 'K'}, {"ca", 1, 0, 'A'}, {"anew", 0, 0, 'N'}, {"help", 0, 0, '?'}, {0},
     };
     int letter;
     while ((letter = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -374,6 +416,7 @@ static void read_options(int argc, char **argv)
         case 'C': settings.cert = optarg; break;
         case 'K': settings.key = optarg; break;
         case 'A': settings.ca = optarg; break;
+        case 'N': settings.anew = true; break;
         default: fputs(usage, stderr); exit(2);
         }
     }
@@ -381,6 +424,8 @@ static void read_options(int argc, char **argv)
         fputs(usage, stderr);
         exit(2);
     }
+    if (settings.anew && (settings.connections != 1 || settings.depth != 1))
+        refuse("--anew asks one request on one connection at a time");
     if (!settings.cert != !settings.key || !settings.key != !settings.ca)
         refuse("--cert, --key and --ca belong together: mutual TLS needs all three");
     if (settings.run_ns)
@@ -407,7 +452,10 @@ int main(int argc, char **argv)
         snprintf(secured, sizeof secured, "\"%s %s\"", SSL_get_version(all[0].ssl), SSL_get_cipher_name(all[0].ssl));
 
     uint64_t start = now_ns();
-    run(all, poll_set);
+    if (settings.anew)
+        run_anew(&all[0], tls);
+    else
+        run(all, poll_set);
     double seconds = (double)(now_ns() - start) / NS_PER_S;
     double rate = in_time ? (double)in_time * NS_PER_S / (double)(last_in_time - start) : 0;
 
@@ -419,14 +467,8 @@ int main(int argc, char **argv)
     print_microseconds("max_us", (double)slowest_ns / 1e3);
     printf(", \"tls\": %s}\n", secured);
 
-    for (int i = 0; i < settings.connections; i++) {
-        if (all[i].fd < 0)
-            continue;
-        if (all[i].ssl)
-            SSL_shutdown(all[i].ssl);
-        SSL_free(all[i].ssl);
-        close(all[i].fd);
-    }
+    for (int i = 0; i < settings.connections; i++)
+        hang_up(&all[i]);
     close(poll_set);
     SSL_CTX_free(tls);
     free(all);

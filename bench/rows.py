@@ -46,9 +46,15 @@ MANY = Shape(connections=32, beside=True)
 TLS_ONE = Shape(tls=True)
 TLS_MANY = Shape(tls=True, connections=32, beside=True)
 
+TLS_ANEW = Shape(tls=True, anew=True)
+
 
 def _p50(sample: Sample) -> float:
     return sample.p50_us
+
+
+def _p99(sample: Sample) -> float:
+    return sample.p99_us
 
 
 def _cpu(sample: Sample) -> float:
@@ -98,6 +104,11 @@ ROWS = {
             Figure("rate, 32 connections", MANY, _rate, "/s", ("quick start",), "higher", 0.85),
             Figure("rate, one connection", ONE, _rate, "/s", ("unguarded",), "higher", 0.85),
         ),
+    ),
+    "flood": Row(
+        about="an honest client's new connection and first reply over mutual TLS, while others flood the door",
+        servers={"quiet": servers.fieldgate_tls, SUBJECT: servers.fieldgate_flooded},
+        figures=(Figure("p99, a connection each", TLS_ANEW, _p99, "us", ("quiet",), "lower", 5.0),),
     ),
     "grants": Row(
         about="FC3 of 10 registers by a role with 1 grant, with 100, and (fieldgate) with 10,000",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pwd
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from bench.toolchain import HERE, compiled, tool
 
 ISSUER = "x509:CN=fieldgate-issuing-1"  # what `fieldgate certs init` names its issuing CA
 PYMODBUS = HERE / "peers/pymodbus_server.py"
+FLOOD = HERE / "peers/flood.py"
 UNGUARDED = HERE / "peers/unguarded_server.py"
 EVERYTHING = '{ units = "all", read = "all", write = "all" }'
 
@@ -77,13 +79,24 @@ def with_grants(count: int) -> Callable[[Lab], Server]:
 
 def fieldgate_tls(lab: Lab) -> Server:
     """Start fieldgate's TLS door, with policy and audit on."""
-    door = f"""
+    return _fieldgate(lab, "fieldgate-tls", TLS_READY, _tls_door(lab))
+
+
+def _tls_door(lab: Lab) -> str:
+    return f"""
 [tls]
 host = "127.0.0.1"
 port = 0
 identity = "{lab.pki.server}"
 """
-    return _fieldgate(lab, "fieldgate-tls", TLS_READY, door)
+
+
+def fieldgate_flooded(lab: Lab) -> Server:
+    """Start fieldgate's TLS door, and beside it peers that keep it busy and never authenticate."""
+    server = _fieldgate(lab, "fieldgate-flooded", TLS_READY, _tls_door(lab))
+    attackers = lab.start("flood", [sys.executable, FLOOD, str(server.port)], cpu=lab.client_cpu)
+    attackers.handle.send_signal(signal.SIGSTOP)
+    return dataclasses.replace(server, attackers=(attackers,))
 
 
 def _fieldgate(lab: Lab, name: str, ready: str, door: str = "", grants: str = EVERYTHING) -> Server:
