@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 import sys
+
+# a codec is loaded with its first use, and that may be when no file can be opened any more
+codecs.lookup("unicode_escape")
 
 
 def printable(text: str, limit: int = 200) -> str:

@@ -122,8 +122,9 @@ class TlsListener:
             if failure is None:
                 self.gate.succeeded(place)
                 return
-            self._refused("tls", peer, f"handshake failed: {TOO_MANY if place.ousted else _reason(failure)}")
+            # the place first: a line that can't be written must not keep it
             locked = self.gate.failed(place, authentication=_not_authenticated(failure))
+            self._refused("tls", peer, f"handshake failed: {TOO_MANY if place.ousted else _reason(failure)}")
             if locked is not None:
                 self._refused("tls", peer, locked)
 

@@ -135,10 +135,10 @@ class Door(asyncssh.SSHServer):
             self._timer.cancel()
         place, self._place = self._place, None
         if place is not None:
+            locked = self._gate.failed(place, authentication=self._tried)
             # one line a connection: a client may well offer several keys before the right one
             why = TOO_MANY if place.ousted else "; ".join(self._faults) or str(exc or "it only connected")
             self._refused(self._peer, f"not authenticated: {why}")
-            locked = self._gate.failed(place, authentication=self._tried)
             if locked is not None:
                 self._refused(self._peer, locked)
 
