@@ -8,7 +8,6 @@ import shutil
 import signal
 import ssl
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from support.operating import (
     rewrite_policy,
     trail_of,
 )
-from support.site import DOORS, Pki, Site
+from support.site import DOORS, Elsewhere, Pki, Site
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -126,19 +125,8 @@ async def own_identity(pki: Pki, folder: Path) -> AsyncIterator[tuple[Site, Path
     """Run a site whose doors have a copy of the server's identity, to be changed."""
     copy = folder / "identity"
     shutil.copytree(pki.server, copy)
-    async with operated(_Elsewhere(pki.folder, pki.issuers, copy), folder) as site:
+    async with operated(Elsewhere(pki.folder, pki.issuers, copy), folder) as site:
         yield site, copy
-
-
-@dataclass(frozen=True)
-class _Elsewhere(Pki):
-    """A PKI whose server has its identity elsewhere."""
-
-    at: Path = field(default=Path())
-
-    @property
-    def server(self) -> Path:
-        return self.at
 
 
 def shown(stream: Stream) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import shutil
 import time
@@ -86,7 +87,7 @@ class Tls:
         builder = builder.add_extension(x509.BasicConstraints(False, None), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([self.purpose]), critical=False)
         if self.hosts:
-            names = x509.SubjectAlternativeName(map(x509.DNSName, self.hosts))
+            names = x509.SubjectAlternativeName(map(_host, self.hosts))
             builder = builder.add_extension(names, critical=False)
         for oid, value in zip((ROLE_OID, _LOOK_ALIKE_OID), self.roles, strict=False):
             extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), value)
@@ -221,6 +222,13 @@ def _base(
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
     )
+
+
+def _host(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _role_twice(leaf: x509.Certificate, signer: ec.EllipticCurvePrivateKey) -> bytes:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,17 @@ class Pki:
 
     def client(self, name: str) -> Path:
         return self.folder / f"issued/client/{name}/current"
+
+
+@dataclass(frozen=True)
+class Elsewhere(Pki):
+    """A PKI whose server has its identity elsewhere."""
+
+    at: Path = field(default=Path())
+
+    @property
+    def server(self) -> Path:
+        return self.at
 
 
 def make_pki(folder: Path, name: str = "test") -> Pki:
