@@ -15,15 +15,17 @@ from typing import Any
 from fieldgate_core.credentials import Credentials, LoopbackCredentials, TlsCredentials
 from fieldgate_core.errors import ConfigError
 from fieldgate_core.logs import printable
-from fieldgate_server import configuration, users
+from fieldgate_server import configuration, expiry, users
 from fieldgate_server.accounts import Account, Accounts, end
 from fieldgate_server.audit import Audit, AuditError
 from fieldgate_server.binding import bind
 from fieldgate_server.changes import Changes
+from fieldgate_server.clock_watch import ClockWatch
 from fieldgate_server.commands import Commands, Reloaded
 from fieldgate_server.configuration import Configuration
 from fieldgate_server.control import ControlSocket
 from fieldgate_server.counts import Counts
+from fieldgate_server.crl_watch import CrlWatch
 from fieldgate_server.guard import Guard
 from fieldgate_server.identity import Identity, UserLookup, conclude, invalid, known_to_ssh
 from fieldgate_server.lock import Lock
@@ -91,6 +93,9 @@ class App:
         """Its policy at this time."""
         self._judged_at = time.monotonic()
         self.lock = Lock(settings.state)
+        self.clock = ClockWatch(settings.state)
+        self.clock.know(expiry.own(self.configuration.expiries))
+        self._crls = CrlWatch()
         self._counts = Counts()
         self.accounts = Accounts(self._counts)
         self._rates = Rates(settings.max_requests_per_second)
@@ -123,7 +128,9 @@ class App:
             serve = partial(shell.serve_forever, background=True)
             await bind(f"listen {listen.host}:{listen.port}", serve, retry=self._bind_retry)
             self.ports["modbus"] = shell.port
-            for name, host, port, listener in [*self._doors(shell), *self._metrics(self._users)]:
+            doors = self._doors(shell)
+            self._look_at_clock()
+            for name, host, port, listener in [*doors, *self._metrics(self._users)]:
                 await bind(f"{name} {host}:{port}", partial(listener.start, host, port), retry=self._bind_retry)
                 stack.push_async_callback(listener.close)
                 self.ports[name] = listener.port
@@ -136,6 +143,7 @@ class App:
             self._line("server", state="started", **{door: str(port) for door, port in self.ports.items()})
             yield self
             self._line("server", state="stopping")
+            await asyncio.to_thread(self.clock.save)
 
     def _doors(self, shell: Shell) -> list[tuple[str, str, int, Listener]]:
         doors: list[tuple[str, str, int, Listener]] = []
@@ -167,6 +175,8 @@ class App:
             gates={name: door.gate for name, door in doors.items() if door is not None},
             certificates=lambda: self.configuration.expiries,
             locked=lambda: self.lock.held is not None,
+            crls=lambda: self.configuration.crls,
+            clock_wrong=lambda: self.clock.seen().wrong is not None,
         )
         return [("metrics", at.host, at.port, MetricsListener(Metrics(sources).text, peers, at.users, self._refused))]
 
@@ -179,9 +189,8 @@ class App:
     def conclude(self, credentials: Credentials, lookup: UserLookup = users.lookup) -> Identity:
         """Conclude who somebody is, as things are now. Never raises."""
         identity = conclude(credentials, self.policy, lookup)
-        if identity.name in self.configuration.revoked:
-            return invalid(identity, "revoked")
-        return identity
+        revoked = self.configuration.revocation(credentials, identity.name)
+        return invalid(identity, revoked) if revoked else identity
 
     def _known(self, proof: SshProof) -> bool:
         """Answer the SSH door's one question."""
@@ -220,11 +229,10 @@ class App:
         if identity.expires is not None and identity.expires <= time.time():
             # OpenSSL does not look at the dates again when a session is resumed
             fault = "a credential that has run out"
-        elif identity.door != "loopback" and identity.name in self.configuration.revoked:
-            # on loopback everybody gets a session, and this one answers 01
-            fault = f"{identity.name} is revoked"
         else:
-            fault = self.accounts.full(identity, self.configuration.settings, exclusive=exclusive)
+            fault = self.configuration.keeps_out(credentials, identity.name) or self.accounts.full(
+                identity, self.configuration.settings, exclusive=exclusive
+            )
         if fault is not None:
             who = {"identity": identity.name, "role": identity.role, "door": identity.door, "peer": identity.peer}
             self._line("refused", facts_text(who) + " ", what=fault)
@@ -267,6 +275,8 @@ class App:
             if found.tls is not None and self._tls is not None:
                 self._tls.replace(found.tls)
             self.configuration = found
+            self.clock.know(expiry.own(found.expiries))
+            self._look_at_clock()
             self._rates.change(found.settings.max_requests_per_second)
             if found.settings.limits != self._settings_limits:
                 self._settings_limits = self._limits = found.settings.limits
@@ -277,7 +287,10 @@ class App:
             return Reloaded(waiting, self._judge_anew())
 
     def _read_again(self) -> tuple[Configuration, tuple[str, ...]]:
-        return configuration.read_again(self.configuration, self._load(), self._limits, owner_rights=self._owner_rights)
+        early = self.clock.seen().wrong is not None
+        return configuration.read_again(
+            self.configuration, self._load(), self._limits, owner_rights=self._owner_rights, early=early
+        )
 
     def _judge_anew(self) -> int:
         """Judge every session by what holds now, and close the revoked ones; tells how many these were."""
@@ -293,7 +306,11 @@ class App:
             return identity
 
         self.accounts.judge(judged)
-        closed = sum(end(account, "revoked") for account in self.accounts if account.identity.name in revoked)
+        closed = sum(
+            end(account, why)
+            for account in self.accounts
+            if (why := self.configuration.revocation(account.credentials, account.identity.name))
+        )
         self._close_ssh(lambda name: name in revoked)
         return closed
 
@@ -315,11 +332,21 @@ class App:
             left = _LOOK if again is None else self._judged_at + again - time.monotonic()
             await asyncio.sleep(min(_LOOK, max(_SHORTEST, left)))
             try:
+                self._look_at_clock()
+                self._crls.look(self.configuration.crls)
+                await self.clock.save_when_due()
                 self.accounts.look(self.configuration.settings)
                 if again is not None and time.monotonic() >= self._judged_at + again:
                     self._pass_time()
             except Exception:
                 log.exception("the sessions could not be looked after")
+
+    def _look_at_clock(self) -> None:
+        """Shut the doors that certificates open while the clock can't be right: no date could be judged."""
+        wrong = self.clock.look().wrong
+        for door in (self._tls, self._ssh):
+            if door is not None:
+                door.gate.shut = wrong
 
     def _pass_time(self) -> None:
         """Bring the policy to the present."""

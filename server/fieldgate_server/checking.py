@@ -16,14 +16,15 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
+from fieldgate_core import crl, revocation, settings, trusted_file
 from fieldgate_core import identity_folder as names
-from fieldgate_core import revocation, settings, trusted_file
+from fieldgate_core.clock import WRONG
 from fieldgate_core.errors import ConfigError
 from fieldgate_core.revocation import Revoked
 from fieldgate_server import policy as policies
 from fieldgate_server.settings import Settings
+from fieldgate_tunnel import crl_files, ssh, tls
 from fieldgate_tunnel import identity_files as files
-from fieldgate_tunnel import ssh, tls
 from fieldgate_tunnel.limits import Limits
 
 SOON = timedelta(days=30)
@@ -73,6 +74,11 @@ def _findings(file: Path) -> Iterator[Finding]:
         folder = _path(table.get("identity"), base) if isinstance(table, dict) else None
         if folder is not None:
             yield from look(folder)
+    door_of_tls = raw.get("tls")
+    if isinstance(door_of_tls, dict):
+        lists, folder = _path(door_of_tls.get("crl"), base), _path(door_of_tls.get("identity"), base)
+        if lists is not None and folder is not None:
+            yield from _crl(lists, folder, door_of_tls.get("crl_expired", crl.DENY))
 
 
 def _path(written: object, base: Path) -> Path | None:
@@ -129,15 +135,33 @@ def _unknown_users(raw: dict[str, Any], file: Path) -> Iterator[Finding]:
             yield _warning(where, f"this machine has no {'user' if kind == 'unix' else 'group'} {name!r}")
 
 
+def _crl(path: Path, folder: Path, rule: object) -> Iterator[Finding]:
+    """Judge the CRLs of the TLS door."""
+    try:
+        grace = crl.grace(str(rule))
+        found = crl_files.read(path, tls.client_anchors(folder), grace=grace)
+    except ValueError:
+        # the settings' own check has said so
+        return
+    except ConfigError as error:
+        yield _error(error)
+        return
+    for one in found:
+        ageing = one.ageing(time.time())
+        if ageing:
+            yield _warning(str(path), ageing, "fetch a new one; what an expired one means is `crl_expired`")
+
+
 def _tls(folder: Path) -> Iterator[Finding]:
     chain, anchors = folder / names.TLS_CHAIN, folder / names.TLS_CLIENT_CA
     yield from _tried(
         lambda: files.private(folder, names.TLS_KEY),
-        lambda: files.check_dates(files.file(folder, names.TLS_CHAIN)),
+        lambda: files.check_dates(files.file(folder, names.TLS_CHAIN), early=True),
         lambda: trusted_file.check(files.file(folder, names.TLS_CLIENT_CA)),
         lambda: tls.client_anchors(folder),
-        lambda: tls.server_context(folder),
+        lambda: tls.server_context(folder, early=True),
     )
+    yield from _early(lambda: files.check_dates(chain))
     shown = _certificates(chain)
     for leaf, above in pairwise(shown):
         if not _has_signed(above, leaf):
@@ -183,9 +207,12 @@ def _ssh(folder: Path) -> Iterator[Finding]:
     certificate = folder / names.SSH_HOST_CERTIFICATE
     yield from _tried(
         lambda: files.private(folder, names.SSH_HOST_KEY),
-        lambda: files.check_ssh_certificate(files.file(folder, names.SSH_HOST_CERTIFICATE)),
-        lambda: ssh.server_options(folder, login_deadline=Limits().handshake_deadline),
+        lambda: files.check_ssh_certificate(files.file(folder, names.SSH_HOST_CERTIFICATE), early=True),
+        lambda: ssh.server_options(
+            folder, login_deadline=Limits().handshake_deadline, shown=ssh.host_key(folder, early=True)
+        ),
     )
+    yield from _early(lambda: files.check_ssh_certificate(certificate))
     try:
         found = load_ssh_public_identity(certificate.read_bytes())
     except (OSError, ValueError, UnsupportedAlgorithm):
@@ -194,6 +221,15 @@ def _ssh(folder: Path) -> Iterator[Finding]:
         now, ends = datetime.now(UTC), datetime.fromtimestamp(found.valid_before, UTC)
         if now < ends <= now + SOON:
             yield _warning(str(certificate), f"the host certificate ends on {_day(ends)}", "issue a new one in time")
+
+
+def _early(check: Callable[[], object]) -> Iterator[Finding]:
+    """Warn of a certificate that begins later than the clock says: the server starts, and its doors stay shut."""
+    try:
+        check()
+    except ConfigError as error:
+        if error.problem.startswith(WRONG):
+            yield _warning(error.where, error.problem, error.hint)
 
 
 def _tried(*checks: Callable[[], object]) -> Iterator[Finding]:

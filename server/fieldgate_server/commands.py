@@ -131,6 +131,11 @@ class Commands:
             "lock": held._asdict() if held else None,
             "policy": {"file": str(policy) if policy else None, "loaded": configuration.loaded},
             "certificates": [expiry._asdict() for expiry in configuration.expiries],
+            "crls": [
+                {"issuer": crl.issuer, "begins": crl.begins, "ends": crl.ends, "revoked": len(crl.revoked)}
+                for crl in configuration.crls
+            ],
+            "clock": {**app.clock.seen()._asdict(), "after": app.clock.floor.at},
             "sessions": [
                 {
                     "number": account.number,

@@ -13,14 +13,16 @@ from typing import NamedTuple
 import asyncssh
 
 from fieldgate_core import revocation, trusted_file
+from fieldgate_core.credentials import Credentials, LoopbackCredentials, TlsCredentials
+from fieldgate_core.crl import Crls, grace
 from fieldgate_core.errors import ConfigError
 from fieldgate_core.revocation import Revoked
 from fieldgate_server import expiry
 from fieldgate_server import policy as policies
 from fieldgate_server.expiry import Expiry
 from fieldgate_server.policy import OwnerPolicy, Policy
-from fieldgate_server.settings import Settings
-from fieldgate_tunnel import ssh
+from fieldgate_server.settings import Settings, TlsSettings
+from fieldgate_tunnel import crl_files, ssh
 from fieldgate_tunnel.limits import Limits
 from fieldgate_tunnel.listeners import TlsIdentity, tls_identity
 from fieldgate_tunnel.ssh import HostKey
@@ -46,19 +48,46 @@ class Configuration:
     ssh: SshIdentity | None
     expiries: tuple[Expiry, ...]
     loaded: float
+    crls: Crls
+
+    def revocation(self, credentials: Credentials, name: str) -> str | None:
+        """Say by what somebody is revoked, the list of typed names or a CRL; None: by neither."""
+        if name in self.revoked:
+            return "revoked"
+        if isinstance(credentials, TlsCredentials):
+            return self.crls.revoked(credentials.issuer, credentials.serial)
+        return None
+
+    def keeps_out(self, credentials: Credentials, name: str) -> str | None:
+        """Say why nobody with these credentials gets a session; None if they may.
+
+        On loopback everybody gets one, and that of a revoked user answers 01.
+        """
+        if isinstance(credentials, LoopbackCredentials):
+            return None
+        revoked = self.revocation(credentials, name)
+        if revoked:
+            return f"{name} is {revoked}"
+        if isinstance(credentials, TlsCredentials):
+            return self.crls.expired(credentials.issuer, time.time())
+        return None
 
 
 def read(settings: Settings, limits: Limits, *, owner_rights: bool = False) -> Configuration:
-    """Read every file that the settings name. Raises ConfigError for the first that is wrong."""
-    return _read(settings, limits, _policy(settings, owner_rights=owner_rights))
+    """Read every file that the settings name. Raises ConfigError for the first that is wrong.
+
+    A certificate may be not valid yet: it is the clock that is wrong then, and the doors stay shut until it is right.
+    """
+    return _read(settings, limits, _policy(settings, owner_rights=owner_rights), early=True)
 
 
 def read_again(
-    running: Configuration, settings: Settings, limits: Limits, *, owner_rights: bool = False
+    running: Configuration, settings: Settings, limits: Limits, *, owner_rights: bool = False, early: bool = False
 ) -> tuple[Configuration, tuple[str, ...]]:
     """Read what a running server takes over of its settings, and name the keys that wait for its next start.
 
-    Raises ConfigError for the first thing that is wrong.
+    `early`: the clock is wrong just now, so a certificate may be not valid yet. Raises ConfigError for the first thing
+    that is wrong.
     """
     if settings.policy is not None:
         policy = _policy(settings, owner_rights=owner_rights)
@@ -67,26 +96,34 @@ def read_again(
     else:
         policy = running.policy
     taken, waiting = _taken_over(running.settings, settings)
-    return _read(taken, limits, policy), waiting
+    return _read(taken, limits, policy, early=early), waiting
 
 
-def _read(settings: Settings, limits: Limits, policy: Policy) -> Configuration:
+def _read(settings: Settings, limits: Limits, policy: Policy, *, early: bool) -> Configuration:
     # a folder is one generation of files, and the link to it may be swapped at any moment
     tls = settings.tls.identity.resolve() if settings.tls else None
     to = settings.ssh.identity.resolve() if settings.ssh else None
+    shown = tls_identity(tls, early=early) if tls else None
     return Configuration(
         settings,
         policy,
         _revoked(settings.revoked),
-        tls_identity(tls) if tls else None,
-        _ssh(to, limits) if to else None,
+        shown,
+        _ssh(to, limits, early=early) if to else None,
         expiry.of(tls, to),
         time.time(),
+        _crls(settings.tls, shown) if settings.tls and shown else Crls(),
     )
 
 
-def _ssh(folder: Path, limits: Limits) -> SshIdentity:
-    shown = ssh.host_key(folder)
+def _crls(door: TlsSettings, shown: TlsIdentity) -> Crls:
+    if door.crl is None:
+        return Crls()
+    return crl_files.read(door.crl, shown.anchors, grace=grace(door.crl_expired))
+
+
+def _ssh(folder: Path, limits: Limits, *, early: bool) -> SshIdentity:
+    shown = ssh.host_key(folder, early=early)
     return SshIdentity(shown, ssh.server_options(folder, login_deadline=limits.handshake_deadline, shown=shown))
 
 
@@ -137,10 +174,14 @@ def _taken_over(running: Settings, wanted: Settings) -> tuple[Settings, tuple[st
         limits=wanted.limits,
         idle=wanted.idle,
         lifetime=wanted.lifetime,
-        tls=dataclasses.replace(tls, identity=wanted.tls.identity) if tls and wanted.tls else tls,
+        tls=_taken_of_tls(tls, wanted.tls) if tls and wanted.tls else tls,
         ssh=dataclasses.replace(ssh, identity=wanted.ssh.identity) if ssh and wanted.ssh else ssh,
     )
     return taken, tuple(_differing(taken, wanted))
+
+
+def _taken_of_tls(running: TlsSettings, wanted: TlsSettings) -> TlsSettings:
+    return dataclasses.replace(running, identity=wanted.identity, crl=wanted.crl, crl_expired=wanted.crl_expired)
 
 
 def _differing(taken: object, wanted: object, key: str = "") -> Iterator[str]:

@@ -135,6 +135,12 @@ def _status(answer: Mapping[str, Any]) -> Sequence[str]:
     lines += [
         f"certificate {one['name']} ends {_moment(one['ends'])} ({one['file']})" for one in answer["certificates"]
     ]
+    lines += [
+        f"CRL of {one['issuer']}: {one['revoked']} revoked, of {_moment(one['begins'])}, next {_moment(one['ends'])}"
+        for one in answer["crls"]
+    ]
+    if answer["clock"]["wrong"]:
+        lines.append(f"{answer['clock']['wrong']}: the TLS and SSH doors let nobody in")
     sessions = answer["sessions"]
     lines.append(_count(len(sessions), "session"))
     if sessions:

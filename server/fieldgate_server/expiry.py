@@ -1,7 +1,8 @@
-"""When the certificates end that a server shows and trusts."""
+"""From when until when the certificates hold that a server shows and trusts."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,11 +16,12 @@ _FOREVER = 0xFFFF_FFFF_FFFF_FFFF
 
 
 class Expiry(NamedTuple):
-    """A certificate, by its file and its name, and its end in seconds since 1970; None: it has none."""
+    """A certificate, by its file and its name, and its life in seconds since 1970; `ends` None: it has no end."""
 
     file: str
     name: str
     ends: float | None
+    begins: float = 0.0
 
 
 def of(tls: Path | None, ssh: Path | None) -> tuple[Expiry, ...]:
@@ -33,12 +35,25 @@ def of(tls: Path | None, ssh: Path | None) -> tuple[Expiry, ...]:
     return tuple(found)
 
 
+def own(found: Iterable[Expiry]) -> tuple[Expiry, ...]:
+    """Give those that the server shows as its own."""
+    return tuple(one for one in found if Path(one.file).name in {names.TLS_CHAIN, names.SSH_HOST_CERTIFICATE})
+
+
 def _x509(file: Path) -> list[Expiry]:
     try:
         found = x509.load_pem_x509_certificates(file.read_bytes())
     except (OSError, ValueError):
         return []
-    return [Expiry(str(file), one.subject.rfc4514_string(), one.not_valid_after_utc.timestamp()) for one in found]
+    return [
+        Expiry(
+            str(file),
+            one.subject.rfc4514_string(),
+            one.not_valid_after_utc.timestamp(),
+            one.not_valid_before_utc.timestamp(),
+        )
+        for one in found
+    ]
 
 
 def _ssh(file: Path) -> list[Expiry]:
@@ -49,4 +64,4 @@ def _ssh(file: Path) -> list[Expiry]:
     if not isinstance(found, SSHCertificate):
         return []
     ends = None if found.valid_before == _FOREVER else float(found.valid_before)
-    return [Expiry(str(file), found.key_id.decode(errors="replace"), ends)]
+    return [Expiry(str(file), found.key_id.decode(errors="replace"), ends, float(found.valid_after))]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
 import json
 import os
 import time
@@ -13,6 +11,7 @@ from typing import NamedTuple
 
 from fieldgate_core import trusted_file
 from fieldgate_core.errors import ConfigError
+from fieldgate_server import whole_file
 
 _NAME = "locked"
 _LONGEST = 8192
@@ -50,7 +49,7 @@ class Lock:
             held = self.held if self.held and self.held.by else Held(by, time.time())
             self.held = held
             try:
-                await asyncio.to_thread(_write, folder, json.dumps(held._asdict()).encode())
+                await asyncio.to_thread(whole_file.write, folder / _NAME, json.dumps(held._asdict()).encode())
             except OSError as error:
                 raise ConfigError(
                     str(folder / _NAME),
@@ -63,7 +62,7 @@ class Lock:
         folder = self._known_folder()
         async with self._busy:
             try:
-                await asyncio.to_thread(_remove, folder)
+                await asyncio.to_thread(whole_file.remove, folder / _NAME)
             except OSError as error:
                 raise ConfigError(str(folder / _NAME), f"cannot be removed: {error.strerror}") from None
             self.held = None
@@ -86,34 +85,5 @@ def _read(path: Path) -> Held | None:
         return Held(str(found["by"]), float(found["since"]))
     except (OSError, ValueError, TypeError, KeyError):
         return Held(None, None)
-    finally:
-        os.close(descriptor)
-
-
-def _write(folder: Path, data: bytes) -> None:
-    written = folder / f"{_NAME}.new"
-    # what a crash may have left there
-    with contextlib.suppress(FileNotFoundError):
-        written.unlink()
-    descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        if os.write(descriptor, data) != len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    written.replace(folder / _NAME)
-    _sync(folder)
-
-
-def _remove(folder: Path) -> None:
-    (folder / _NAME).unlink(missing_ok=True)
-    _sync(folder)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from fieldgate_core.cli import VERSION
+from fieldgate_core.crl import Crl
 from fieldgate_core.modbus import ExceptionCode, FunctionCode
 from fieldgate_server.audit import Audit
 from fieldgate_server.counts import LATENCY_BITS, Counts, SessionLimit, Step
@@ -54,6 +56,9 @@ class Sources:
     certificates: Callable[[], Iterable[Expiry]]
     """Those that are loaded now."""
     locked: Callable[[], bool]
+    crls: Callable[[], Iterable[Crl]]
+    """Those that are loaded now."""
+    clock_wrong: Callable[[], bool]
 
 
 class Metrics(Collector):
@@ -177,6 +182,12 @@ class Metrics(Collector):
         for labels, until in ends.items():
             expiry.add_metric(labels, math.inf if until is None else until)
         yield expiry
+        yield from self._crls()
+        yield GaugeMetricFamily(
+            "fieldgate_clock_plausible",
+            "0 while the machine's clock says a time that can't be",
+            value=float(not self._from.clock_wrong()),
+        )
         clock = GaugeMetricFamily("fieldgate_clock", "1 for the state of the machine's clock", labels=["state"])
         state = kernel_clock()
         for name in CLOCK_STATES:
@@ -188,6 +199,21 @@ class Metrics(Collector):
         build = InfoMetricFamily("fieldgate_build", "What runs here")
         build.add_metric([], {"version": VERSION, "python": platform.python_version()})
         yield build
+
+    def _crls(self) -> Iterator[Metric]:
+        due = GaugeMetricFamily(
+            "fieldgate_crl_next_update_timestamp_seconds",
+            "The end of every CRL that is loaded, in seconds since 1970",
+            labels=["issuer"],
+        )
+        age = GaugeMetricFamily(
+            "fieldgate_crl_age_seconds", "For how long a CRL that is loaded has been out", labels=["issuer"]
+        )
+        now = time.time()
+        for crl in self._from.crls():
+            due.add_metric([crl.issuer], crl.ends)
+            age.add_metric([crl.issuer], now - crl.begins)
+        yield from (due, age)
 
 
 def _requests(counts: Counts) -> dict[tuple[str, str], int]:

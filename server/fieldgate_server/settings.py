@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fieldgate_core.crl import DENY, grace
 from fieldgate_core.url import LOOPBACK_PORT, METRICS_PORT, SSH_PORT, TLS_PORT, is_loopback
 from fieldgate_server.simulation import check_rate
 from fieldgate_server.trail_settings import AuditSettings
@@ -33,14 +34,23 @@ class ListenSettings:
 
 @dataclass(frozen=True)
 class TlsSettings:
-    """The TLS door. `identity` is the folder that `fieldgate certs issue server` made, or one with the same files."""
+    """The TLS door. `identity` is the folder that `fieldgate certs issue server` made, or one with the same files.
+
+    `crl` holds the CRLs of all CAs whose clients may come in; `crl_expired` says what holds when one of them has
+    expired: "deny", or "grace:HOURS".
+    """
 
     identity: Path
     host: str = "0.0.0.0"  # noqa: S104 - a door is meant for the network, and asks for a certificate
     port: int = TLS_PORT
+    crl: Path | None = None
+    crl_expired: str = DENY
 
     def __post_init__(self) -> None:
         _check_port(self.port)
+        grace(self.crl_expired)
+        if self.crl is None and self.crl_expired != DENY:
+            raise ValueError("crl_expired without a CRL says nothing; write crl = FILE")
 
 
 @dataclass(frozen=True)

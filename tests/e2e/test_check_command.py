@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from support.in_process import Done, command
-from support.mint import HOUR, Ssh, Tls, issuing_ca
+from support.mint import HOUR, Ca, Ssh, Tls, crl, issuing_ca, root_ca
 from support.site import TABLES_OF_THE_VECTORS, Pki, write_files
 
 DAY = 24 * HOUR
@@ -80,6 +80,18 @@ def ssh_that_lasts(starts: float, ends: float) -> Spoil:
     return spoil
 
 
+def crl_of(ca: Callable[[Pki], Ca], *, ends: float, broken: bool = False) -> Spoil:
+    """Name a CRL of a CA."""
+
+    def spoil(folder: Path, pki: Pki) -> None:
+        made = crl(ca(pki), ends=ends)
+        (folder / "list.crl").write_bytes(made.replace(b"-\nM", b"-\nA") if broken else made)
+        settings = (folder / "server.toml").read_text()
+        (folder / "server.toml").write_text(settings.replace("[tls]", '[tls]\ncrl = "list.crl"'))
+
+    return spoil
+
+
 def wrong_chain(folder: Path, _pki: Pki) -> None:
     """Leave the issuing CA out, so that the root stands behind a certificate that it has not signed."""
     leaf, _, root = (folder / "id/tls-chain.pem").read_text().split("-----END CERTIFICATE-----\n")[:3]
@@ -125,8 +137,9 @@ ERRORS: list[tuple[Spoil, str, str]] = [
     (swap_key, "id/tls-key.pem: does not fit tls-chain.pem", ""),
     (wrong_chain, "id/tls-chain.pem: CN=test-root-1 has not signed", "up to the root"),
     (tls_that_lasts(-2 * DAY, -DAY), "id/tls-chain.pem: the certificate expired on", "issue a new one"),
-    (tls_that_lasts(DAY, 2 * DAY), "id/tls-chain.pem: the certificate is valid from", "clock"),
-    (ssh_that_lasts(-2 * DAY, -DAY), "id/ssh-host-key-cert.pub: the certificate has expired", "issue a new one"),
+    (ssh_that_lasts(-2 * DAY, -DAY), "id/ssh-host-key-cert.pub: the certificate expired on", "issue a new one"),
+    (crl_of(issuing_ca, ends=HOUR, broken=True), "list.crl: holds a CRL that is damaged", "fetch it anew"),
+    (crl_of(root_ca, ends=HOUR), "list.crl: holds no CRL of CN=test-issuing-1", "fetch it anew"),
     (revoked, "revoked: line 2: 'ann' is no typed name", "unix:USER"),
     (recording, "values.csv: line 2, column input 0: 'many' is not a whole number", ""),
 ]
@@ -162,6 +175,10 @@ WARNINGS: list[tuple[Spoil, str]] = [
     (edit("policy.toml", '"unix:daemon"', '"group:no-such-group"'), "this machine has no group 'no-such-group'"),
     (tls_that_lasts(-DAY, 29 * DAY), "id/tls-chain.pem: CN=odd ends on"),
     (ssh_that_lasts(-DAY, 29 * DAY), "id/ssh-host-key-cert.pub: the host certificate ends on"),
+    (ssh_that_lasts(DAY, 60 * DAY), "id/ssh-host-key-cert.pub: the clock looks wrong"),
+    (tls_that_lasts(DAY, 60 * DAY), "id/tls-chain.pem: the clock looks wrong"),
+    (crl_of(issuing_ca, ends=-60), "list.crl: the CRL of CN=test-issuing-1 expired on"),
+    (crl_of(issuing_ca, ends=HOUR / 2), "list.crl: the CRL of CN=test-issuing-1 is past half of its life"),
     (
         edit("policy.toml", 'units = "1", read', 'until = "2020-01-01", units = "1", read'),
         "role.viewer: grant viewer[0] has ended: it held until 2020-01-01",

@@ -27,6 +27,8 @@ def metrics_of(counts: Counts, audit: Audit | None = None, certificates: tuple[E
             gates=gates,
             certificates=lambda: certificates,
             locked=lambda: False,
+            crls=tuple,
+            clock_wrong=lambda: False,
         )
     )
 

@@ -102,6 +102,40 @@ class Tls:
         return folder
 
 
+def crl(  # noqa: PLR0913
+    ca: Ca,
+    *serials: int,
+    starts: float = -HOUR,
+    ends: float = HOUR,
+    number: int = 1,
+    signer: Ca | None = None,
+    delta: bool = False,
+) -> bytes:
+    """Sign a CRL (PEM) of a CA that revokes these serials, with the key of `signer` if that is another."""
+    now = int(time.time())
+    key = (signer or ca).key
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(ca.certificate.subject)
+        .last_update(datetime.fromtimestamp(now + int(starts), UTC))
+        .next_update(datetime.fromtimestamp(now + int(ends), UTC))
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
+        .add_extension(x509.CRLNumber(number), critical=False)
+    )
+    if delta:
+        builder = builder.add_extension(x509.DeltaCRLIndicator(1), critical=True)
+    for serial in serials:
+        entry = x509.RevokedCertificateBuilder().serial_number(serial)
+        entry = entry.revocation_date(datetime.fromtimestamp(now - 60, UTC))
+        builder = builder.add_revoked_certificate(entry.build())
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def serial_of(identity: Path) -> int:
+    """Give the serial of an identity folder's TLS certificate."""
+    return x509.load_pem_x509_certificates((identity / "tls-chain.pem").read_bytes())[0].serial_number
+
+
 @dataclass(frozen=True)
 class Ssh:
     """An OpenSSH certificate: by default one that the site takes for an operator's. Times in seconds from now."""

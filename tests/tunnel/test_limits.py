@@ -8,9 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fieldgate_tunnel.limits import HANDSHAKES, HANDSHAKES_PER_ADDRESS, Gate, Limits
+from fieldgate_tunnel.limits import HANDSHAKES, HANDSHAKES_PER_ADDRESS, SHUT, Gate, Limits, Place
 
-ADDRESSES = st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1", "?"])
+ADDRESSES = st.sampled_from(["192.0.2.1", "192.0.2.2", "192.0.2.3", "?"])
+
+
+def nothing() -> None:
+    """End no connection."""
 
 
 @given(
@@ -18,33 +22,67 @@ ADDRESSES = st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1", "?"])
     each=st.integers(1, 4),
     steps=st.lists(st.tuples(st.booleans(), ADDRESSES), max_size=60),
 )
-def test_a_place_is_given_exactly_when_both_limits_leave_one(
-    handshakes: int, each: int, steps: list[tuple[bool, str]]
-) -> None:
+def test_a_place_is_given_exactly_when_it_is_fair(handshakes: int, each: int, steps: list[tuple[bool, str]]) -> None:
     gate = Gate(Limits(handshakes=handshakes, handshakes_per_address=each))
-    inside: Counter[str] = Counter()
+    inside: dict[str, list[Place]] = {}
     hits: Counter[str] = Counter()
+    ended: list[str] = []
     for enters, address in steps:
+        own = inside.setdefault(address, [])
+        full = sum(map(len, inside.values())) >= handshakes
+        most = max(map(len, inside.values()))
         if enters:
-            bites = None
-            if inside.total() >= handshakes:
-                bites = HANDSHAKES
-            elif inside[address] >= each:
-                bites = HANDSHAKES_PER_ADDRESS
-            assert gate.enter(address) == bites
-            inside[address] += bites is None
-            hits.update([bites] if bites else [])
-        elif inside[address]:
-            gate.leave(address)
-            inside[address] -= 1
-        assert gate.under_way == inside.total()
+            place = gate.enter(address, lambda address=address: ended.append(address))  # type: ignore[misc]
+            if len(own) >= each:
+                assert place == HANDSHAKES_PER_ADDRESS
+                hits[HANDSHAKES_PER_ADDRESS] += 1
+            else:
+                hits[HANDSHAKES] += full
+                # who has as many as anybody gets no more of a full gate
+                assert (place == HANDSHAKES) is (full and len(own) >= most)
+            if isinstance(place, Place):
+                for loser in ended:
+                    # the oldest of one who has most makes room, and exactly one
+                    assert len(inside[loser]) == most
+                    assert inside[loser].pop(0).ousted
+                assert len(ended) == full
+                own.append(place)
+            else:
+                assert ended == []
+            ended.clear()
+        elif own:
+            gate.leave(own.pop())
+        assert gate.under_way == sum(map(len, inside.values())) <= handshakes
         assert gate.hits == hits
-    for address in list(inside.elements()):
-        gate.leave(address)
-    # all have left: there is room for as many as ever, and nothing is kept of addresses that have gone
+    for places in inside.values():
+        for place in places:
+            gate.leave(place)
+    # all have left, and nothing is kept of them
     assert gate._by_site == {}
-    found = [gate.enter(f"198.51.100.{n}") for n in range(handshakes + 1)]
-    assert found == [None] * handshakes + [HANDSHAKES]
+    assert gate.under_way == 0
+
+
+def test_who_was_ousted_leaves_nothing_twice_and_is_not_locked_out_for_it() -> None:
+    gate = Gate(Limits(handshakes=1, failures_before_lockout=1))
+    first = gate.enter("192.0.2.1", nothing)
+    second = gate.enter("192.0.2.2", nothing)
+    assert isinstance(first, Place)
+    assert isinstance(second, Place)
+    assert (first.ousted, second.ousted) == (True, False)
+    for _ in range(3):
+        gate.failed(first, authentication=True)
+    assert (gate.under_way, gate.failed_total, len(gate.lockout)) == (1, 3, 0)
+    gate.succeeded(second)
+    assert gate.under_way == 0
+
+
+def test_a_gate_that_is_shut_lets_nobody_in_and_counts_no_limit() -> None:
+    gate = Gate(Limits())
+    gate.shut = "why"
+    assert gate.enter("192.0.2.1", nothing) == SHUT
+    gate.shut = None
+    assert isinstance(gate.enter("192.0.2.1", nothing), Place)
+    assert gate.hits == {}
 
 
 @pytest.mark.parametrize(
@@ -60,5 +98,5 @@ def test_a_place_is_given_exactly_when_both_limits_leave_one(
 )
 def test_what_counts_as_one_address(one: str, other: str, alike: bool) -> None:
     gate = Gate(Limits(handshakes_per_address=1))
-    assert gate.enter(one) is None
-    assert gate.enter(other) == (HANDSHAKES_PER_ADDRESS if alike else None)
+    assert isinstance(gate.enter(one, nothing), Place)
+    assert (gate.enter(other, nothing) == HANDSHAKES_PER_ADDRESS) is alike

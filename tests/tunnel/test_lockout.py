@@ -5,9 +5,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fieldgate_tunnel.limits import LOCKOUT, Gate, Limits, Lockout
+from fieldgate_tunnel.limits import LOCKOUT, Gate, Limits, Lockout, Place
 
 LIMITS = Limits(failures_before_lockout=3, lockout_first=1, lockout_longest=16, lockout_forgets=60, lockout_addresses=5)
+
+
+def entered(gate: Gate, address: str) -> Place:
+    """Take a place that there is."""
+    place = gate.enter(address, lambda: None)
+    assert isinstance(place, Place)
+    return place
 
 
 class Clock:
@@ -140,24 +147,19 @@ def test_it_never_remembers_more_than_it_may(steps: list[tuple[int, float]]) -> 
 def test_the_gate_keeps_out_who_is_locked_out_and_counts_it() -> None:
     clock = Clock()
     gate = Gate(LIMITS, clock)
-    said = []
-    for _ in range(4):
-        assert gate.enter("2001:db8::1") is None
-        said.append(gate.failed("2001:db8::1", authentication=True))
+    said = [gate.failed(entered(gate, "2001:db8::1"), authentication=True) for _ in range(4)]
     assert said == [None] * 3 + ["2001:db8::/64 is locked out for 1 s: too many failed authentications"]
-    assert gate.enter("2001:db8::2") == LOCKOUT, "a neighbour in its /64 is the same peer"
-    assert gate.enter("2001:db9::1") is None
+    assert gate.enter("2001:db8::2", lambda: None) == LOCKOUT, "a neighbour in its /64 is the same peer"
+    entered(gate, "2001:db9::1")
     assert gate.hits == {LOCKOUT: 1}
     assert (gate.failed_total, gate.under_way) == (4, 1)
     clock.now += 1
-    assert gate.enter("2001:db8::1") is None
-    gate.succeeded("2001:db8::1")
+    gate.succeeded(entered(gate, "2001:db8::1"))
     assert len(gate.lockout) == 0
 
 
 def test_who_only_connects_is_not_locked_out() -> None:
     gate = Gate(LIMITS, Clock())
     for _ in range(50):
-        assert gate.enter("192.0.2.1") is None
-        assert gate.failed("192.0.2.1", authentication=False) is None
+        assert gate.failed(entered(gate, "192.0.2.1"), authentication=False) is None
     assert gate.failed_total == 50

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import asyncssh
 
+from fieldgate_core import identity_folder as names
 from fieldgate_core.errors import (
     ConfigError,
     DeadlineError,
@@ -153,12 +154,29 @@ _IDENTITY = "name the folder that `fieldgate certs issue client` made: --identit
 _CLOCK = "is this machine's clock right? was the certificate renewed?"
 
 
+_ABOUT_CRL = {
+    3: ("holds no CRL of its CA", "fetch it from the CA"),
+    12: ("has expired, so nobody knows whether it is revoked", "fetch a new one from the CA"),
+    23: ("says that it is revoked", "ask who runs the site: its key may have been stolen"),
+}
+"""What OpenSSL's verdicts on CRLs mean (X509_V_ERR_...): of our tls-crl.pem, and what to do."""
+
+
+def _not_trusted(target: str, error: ssl.SSLCertVerificationError) -> NotTrustedError:
+    of_time = tls.clock_says(error)
+    if error.verify_code in _ABOUT_CRL:
+        what, hint = _ABOUT_CRL[error.verify_code]
+        problem = f"the server's certificate is not accepted: {names.TLS_CRL} in the identity folder {what}{of_time}"
+        return NotTrustedError(target, problem, hint=hint)
+    problem = f"the server's certificate is not accepted: {error.verify_message}{of_time}"
+    return NotTrustedError(target, problem, hint="right host? right CA in the identity folder? right clock?")
+
+
 def explain(url: SiteUrl, error: BaseException | None) -> FieldgateError:  # noqa: PLR0911
     """Turn what sockets, TLS or SSH raised into our error: not trusted, rejected, unreachable, or lost."""
     target = str(url)
     if isinstance(error, ssl.SSLCertVerificationError):
-        problem = f"the server's certificate is not accepted: {error.verify_message}"
-        return NotTrustedError(target, problem, hint="right host? right CA in the identity folder? right clock?")
+        return _not_trusted(target, error)
     if isinstance(error, ssl.SSLError):
         reason = (error.reason or str(error)).replace("_", " ").lower()
         if "alert" in reason:

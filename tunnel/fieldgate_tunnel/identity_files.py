@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from datetime import UTC, datetime
+import time
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
+from fieldgate_core.clock import Known, clock_floor, complaint, moment, plausible
 from fieldgate_core.errors import ConfigError
 
 
@@ -36,34 +37,39 @@ def private(folder: Path, name: str) -> Path:
     return path
 
 
-def check_dates(path: Path) -> None:
-    """Check that the first certificate of a PEM file is in force. Raises ConfigError if not, or if it can't be read."""
+def check_dates(path: Path, *, early: bool = False) -> None:
+    """Check that the first certificate of a PEM file is in force; `early` lets it be not valid yet.
+
+    Raises ConfigError if not, or if it can't be read. Where that shows that the clock is wrong, it says so.
+    """
     try:
         certificate = x509.load_pem_x509_certificates(path.read_bytes())[0]
     except (OSError, ValueError, IndexError):
         raise ConfigError(str(path), "holds no certificate that can be read") from None
-    now = datetime.now(UTC)
-    if certificate.not_valid_after_utc < now:
-        when = certificate.not_valid_after_utc.isoformat(" ", "minutes")
-        raise ConfigError(
-            str(path), f"the certificate expired on {when}", hint="issue a new one: `fieldgate certs issue`"
-        )
-    if certificate.not_valid_before_utc > now:
-        when = certificate.not_valid_before_utc.isoformat(" ", "minutes")
-        hint = "is this machine's clock right?"
-        raise ConfigError(str(path), f"the certificate is valid from {when} only", hint=hint)
+    _check_life(
+        path, certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp(), early=early
+    )
 
 
-def check_ssh_certificate(path: Path) -> None:
-    """Check that an OpenSSH certificate file is in force. Raises ConfigError if not, or if it can't be read."""
+def check_ssh_certificate(path: Path, *, early: bool = False) -> None:
+    """Check that an OpenSSH certificate file is in force, as `check_dates` does. Raises ConfigError."""
     try:
         certificate = load_ssh_public_identity(path.read_bytes())
     except (OSError, ValueError, UnsupportedAlgorithm):
         raise ConfigError(str(path), "holds no OpenSSH certificate that can be read") from None
     if not isinstance(certificate, SSHCertificate):
         raise ConfigError(str(path), "is a plain key, not a certificate")
-    now = datetime.now(UTC).timestamp()
-    if certificate.valid_before <= now:
-        raise ConfigError(str(path), "the certificate has expired", hint="issue a new one: `fieldgate certs issue`")
-    if certificate.valid_after > now:
-        raise ConfigError(str(path), "the certificate is not valid yet", hint="is this machine's clock right?")
+    _check_life(path, certificate.valid_after, certificate.valid_before, early=early)
+
+
+def _check_life(path: Path, begins: float, ends: float, *, early: bool) -> None:
+    now = time.time()
+    floor = clock_floor(Known(begins, "its certificate begins"))
+    if not plausible(now, floor):
+        if early:
+            return
+        hint = "set this machine's clock; if it is right, the certificate was made where it is wrong"
+        raise ConfigError(str(path), complaint(now, floor), hint=hint)
+    if ends <= now:
+        problem = f"the certificate expired on {moment(ends)}, and the clock says {moment(now)}"
+        raise ConfigError(str(path), problem, hint="is that right? then issue a new one: `fieldgate certs issue`")

@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields
 HANDSHAKES = "handshakes"
 HANDSHAKES_PER_ADDRESS = "handshakes_per_address"
 LOCKOUT = "lockout"
+SHUT = "shut"
+"""Why a door lets nobody in: not one of the limits, but what the gate says while it is shut."""
 SSH_CONNECTIONS = "ssh_connections"
 SSH_CONNECTIONS_PER_KEY = "ssh_connections_per_key"
 SSH_CHANNELS = "ssh_channels"
@@ -135,16 +137,36 @@ class Lockout:
             del self._records[site]
 
 
+class Place:
+    """The place of one handshake under way. `ousted`: it had to make room, and its connection is being ended."""
+
+    __slots__ = ("_end", "ousted", "site")
+
+    def __init__(self, site: str, end: Callable[[], None]) -> None:
+        self.site = site
+        self.ousted = False
+        self._end = end
+
+    def oust(self) -> None:
+        """End its connection."""
+        self.ousted = True
+        self._end()
+
+
 class Gate:
     """Counts the handshakes under way, in all and for each address, and keeps out who is locked out.
 
-    An IPv6 address stands for its /64.
+    An IPv6 address stands for its /64. When all places are taken, an address that has fewer than another gets one: the
+    oldest handshake of the address that has most makes room. So nobody keeps a door shut by silence: an honest peer is
+    done in a moment, and who holds many places loses one for each that comes.
     """
 
     def __init__(self, limits: Limits, clock: Clock = time.monotonic) -> None:
         self._limits = limits
-        self._by_site: Counter[str] = Counter()
+        self._by_site: dict[str, dict[Place, None]] = {}
         self.lockout = Lockout(limits, clock)
+        self.shut: str | None = None
+        """Why nobody at all is let in now."""
         self.under_way = 0
         """Handshakes under way."""
         self.failed_total = 0
@@ -157,45 +179,66 @@ class Gate:
         self._limits = limits
         self.lockout.limit(limits)
 
-    def enter(self, address: str) -> str | None:
-        """Take a place: None, or the name of the limit that leaves none."""
+    def enter(self, address: str, end: Callable[[], None]) -> Place | str:
+        """Take a place, which `end` gives up; or the name of the limit that leaves none (SHUT: see `shut`)."""
+        if self.shut is not None:
+            return SHUT
         site = _site(address)
+        own = len(self._by_site.get(site, ()))
+        bites = None
         if self.lockout.locked(site):
             bites = LOCKOUT
-        elif self.under_way >= self._limits.handshakes:
-            bites = HANDSHAKES
-        elif self._by_site[site] >= self._limits.handshakes_per_address:
+        elif own >= self._limits.handshakes_per_address:
             bites = HANDSHAKES_PER_ADDRESS
-        else:
-            self.under_way += 1
-            self._by_site[site] += 1
-            return None
-        self.hits[bites] += 1
-        return bites
+        elif self.under_way >= self._limits.handshakes:
+            # it bites, be it the newcomer or another
+            self.hits[HANDSHAKES] += 1
+            if not self._make_room(own):
+                return HANDSHAKES
+        if bites is not None:
+            self.hits[bites] += 1
+            return bites
+        place = Place(site, end)
+        self.under_way += 1
+        self._by_site.setdefault(site, {})[place] = None
+        return place
 
-    def leave(self, address: str) -> None:
-        """Give the place back."""
-        site = _site(address)
+    def _make_room(self, own: int) -> bool:
+        """Oust the oldest of the address that has most places, if these are more than one's `own`."""
+        most = max(self._by_site.values(), key=len)
+        if len(most) <= own:
+            return False
+        place = next(iter(most))
+        self._remove(place)
+        place.oust()
+        return True
+
+    def _remove(self, place: Place) -> None:
+        alike = self._by_site[place.site]
+        del alike[place]
+        if not alike:
+            del self._by_site[place.site]
         self.under_way -= 1
-        self._by_site[site] -= 1
-        if not self._by_site[site]:
-            del self._by_site[site]
 
-    def succeeded(self, address: str) -> None:
-        """Give the place back: the peer has authenticated, and failures before are forgotten."""
-        self.leave(address)
-        self.lockout.succeeded(_site(address))
+    def leave(self, place: Place) -> None:
+        """Give a place back."""
+        if not place.ousted:
+            self._remove(place)
 
-    def failed(self, address: str, *, authentication: bool) -> str | None:
-        """Give the place back: the peer has not authenticated; says what follows from it, None for nothing.
+    def succeeded(self, place: Place) -> None:
+        """Give a place back: the peer has authenticated, and failures before are forgotten."""
+        self.leave(place)
+        self.lockout.succeeded(place.site)
+
+    def failed(self, place: Place, *, authentication: bool) -> str | None:
+        """Give a place back: the peer has not authenticated; says what follows from it, None for nothing.
 
         `authentication`: it has tried, and was not accepted; otherwise it left, or spoke another protocol.
         """
-        self.leave(address)
+        self.leave(place)
         self.failed_total += 1
-        site = _site(address)
-        seconds = self.lockout.failed(site) if authentication else None
-        return f"{site} is locked out for {seconds:g} s: too many failed authentications" if seconds else None
+        seconds = self.lockout.failed(place.site) if authentication and not place.ousted else None
+        return f"{place.site} is locked out for {seconds:g} s: too many failed authentications" if seconds else None
 
 
 def _site(address: str) -> str:

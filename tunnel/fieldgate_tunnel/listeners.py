@@ -14,7 +14,7 @@ from cryptography import x509
 
 from fieldgate_core.credentials import Credentials, TlsCredentials
 from fieldgate_tunnel import tls
-from fieldgate_tunnel.limits import LOCKOUT, Gate, Limits
+from fieldgate_tunnel.limits import LOCKOUT, SHUT, Gate, Limits, Place
 from fieldgate_tunnel.ssh import HostKey, peer_name
 from fieldgate_tunnel.ssh_door import Door, Known
 from fieldgate_tunnel.ssh_keys import SshProof
@@ -26,6 +26,7 @@ Refused = Callable[[str, str, str], None]
 """Told the door, the peer and what was refused to it."""
 
 
+TOO_MANY = "too many handshakes under way"
 CLOSE_DEADLINE = 2.0
 """Seconds that open connections have to end when a door closes."""
 
@@ -49,9 +50,9 @@ class TlsIdentity(NamedTuple):
     anchors: tuple[x509.Certificate, ...]
 
 
-def tls_identity(folder: Path) -> TlsIdentity:
-    """Read and check an identity folder. Raises ConfigError."""
-    return TlsIdentity(tls.server_context(folder), tls.client_anchors(folder))
+def tls_identity(folder: Path, *, early: bool = False) -> TlsIdentity:
+    """Read and check an identity folder; `early` lets a certificate be not valid yet. Raises ConfigError."""
+    return TlsIdentity(tls.server_context(folder, early=early), tls.client_anchors(folder))
 
 
 class TlsListener:
@@ -103,10 +104,10 @@ class TlsListener:
         peername = transport.get_extra_info("peername")
         peer = peer_name(peername)
         address = str(peername[0]) if peername else "?"
-        limit = self.gate.enter(address)
-        if limit is not None:
-            if limit != LOCKOUT:
-                self._refused("tls", peer, "too many handshakes under way")
+        place = self.gate.enter(address, lambda: stream.abort())
+        if not isinstance(place, Place):
+            if place != LOCKOUT:
+                self._refused("tls", peer, (place == SHUT and self.gate.shut) or TOO_MANY)
             return None
 
         def connected(stream: TlsStream) -> asyncio.Protocol:
@@ -119,10 +120,10 @@ class TlsListener:
         def settled(failure: Exception | None) -> None:
             self._shaking_hands.discard(stream)
             if failure is None:
-                self.gate.succeeded(address)
+                self.gate.succeeded(place)
                 return
-            self._refused("tls", peer, f"handshake failed: {_reason(failure)}")
-            locked = self.gate.failed(address, authentication=_not_authenticated(failure))
+            self._refused("tls", peer, f"handshake failed: {TOO_MANY if place.ousted else _reason(failure)}")
+            locked = self.gate.failed(place, authentication=_not_authenticated(failure))
             if locked is not None:
                 self._refused("tls", peer, locked)
 
@@ -243,7 +244,7 @@ def _not_authenticated(failure: Exception) -> bool:
 
 def _reason(failure: Exception) -> str:
     if isinstance(failure, ssl.SSLCertVerificationError):
-        return f"the client's certificate is not accepted: {failure.verify_message}"
+        return f"the client's certificate is not accepted: {failure.verify_message}{tls.clock_says(failure)}"
     if isinstance(failure, ssl.SSLError):
         # only what OpenSSL itself has raised has a reason
         return getattr(failure, "reason", None) or failure.strerror or str(failure)

@@ -53,11 +53,11 @@ def _available_kex() -> frozenset[bytes]:
 HostKey = tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]
 
 
-def host_key(folder: Path) -> HostKey:
+def host_key(folder: Path, *, early: bool = False) -> HostKey:
     """Read the host key and certificate of an identity folder. Raises ConfigError as `server_options` does."""
     key = files.private(folder, names.SSH_HOST_KEY)
     certificate = files.file(folder, names.SSH_HOST_CERTIFICATE)
-    files.check_ssh_certificate(certificate)
+    files.check_ssh_certificate(certificate, early=early)
     try:
         return asyncssh.read_private_key(key), asyncssh.read_certificate(certificate)
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError, OSError) as error:

@@ -10,8 +10,18 @@ from functools import partial
 
 import asyncssh
 
+from fieldgate_core.clock import moment
 from fieldgate_core.credentials import SshCertificateCredentials
-from fieldgate_tunnel.limits import LOCKOUT, SSH_CHANNELS, SSH_CONNECTIONS, SSH_CONNECTIONS_PER_KEY, Gate, Limits
+from fieldgate_tunnel.limits import (
+    LOCKOUT,
+    SHUT,
+    SSH_CHANNELS,
+    SSH_CONNECTIONS,
+    SSH_CONNECTIONS_PER_KEY,
+    Gate,
+    Limits,
+    Place,
+)
 from fieldgate_tunnel.ssh import WINDOW, ChannelAdapter, peer_name
 from fieldgate_tunnel.ssh_keys import SshProof, read_proof
 
@@ -21,6 +31,7 @@ GOODBYE = 1.0
 """Seconds after a certificate's end in which its sessions end by themselves; then the connection goes."""
 CHANNELS = 8
 """Channels that one SSH connection may have open; each is a session of its own."""
+TOO_MANY = "too many connections that are not authenticated yet"
 FAULTS = 2
 """Reasons that the line of a failed login gives: a stock ssh offers its certificate, and the key alone as well."""
 
@@ -59,7 +70,7 @@ class Door(asyncssh.SSHServer):
         self._tried = False
         self.gone = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._waiting_from: str | None = None
+        self._place: Place | None = None
         self._proof: SshProof | None = None
         self._connection: asyncssh.SSHServerConnection | None = None
         self._peer = "?"
@@ -71,13 +82,13 @@ class Door(asyncssh.SSHServer):
         peername = conn.get_extra_info("peername")
         self._peer = peer_name(peername)
         address = str(peername[0]) if peername else "?"
-        limit = self._gate.enter(address)
-        if limit is not None:
-            if limit != LOCKOUT:
-                self._refused(self._peer, "too many connections that are not authenticated yet")
+        place = self._gate.enter(address, conn.abort)
+        if not isinstance(place, Place):
+            if place != LOCKOUT:
+                self._refused(self._peer, (place == SHUT and self._gate.shut) or TOO_MANY)
             conn.abort()
             return
-        self._waiting_from = address
+        self._place = place
         if len(self._doors) >= self._limits.ssh_connections:
             self._gate.hits[SSH_CONNECTIONS] += 1
             self._faults.append(f"more than {self._limits.ssh_connections} connections")
@@ -111,7 +122,7 @@ class Door(asyncssh.SSHServer):
         if claimed is None:
             return None, fault
         if _expired(claimed):
-            return None, "the certificate has expired"
+            return None, f"the certificate has expired; the clock says {moment(time.time())}"
         if not self._known(claimed):
             return None, f"the policy does not know {_who(claimed)} for this login"
         return claimed, ""
@@ -122,12 +133,12 @@ class Door(asyncssh.SSHServer):
         self.gone.set()
         if self._timer is not None:
             self._timer.cancel()
-        if self._waiting_from is not None:
+        place, self._place = self._place, None
+        if place is not None:
             # one line a connection: a client may well offer several keys before the right one
-            why = "; ".join(self._faults) or str(exc or "it only connected")
+            why = TOO_MANY if place.ousted else "; ".join(self._faults) or str(exc or "it only connected")
             self._refused(self._peer, f"not authenticated: {why}")
-            locked = self._gate.failed(self._waiting_from, authentication=self._tried)
-            self._waiting_from = None
+            locked = self._gate.failed(place, authentication=self._tried)
             if locked is not None:
                 self._refused(self._peer, locked)
 
@@ -160,9 +171,9 @@ class Door(asyncssh.SSHServer):
 
     def auth_completed(self) -> None:
         """Give the place at the gate back, and see to it that the connection ends with its credential."""
-        if self._waiting_from is not None:
-            self._gate.succeeded(self._waiting_from)
-            self._waiting_from = None
+        place, self._place = self._place, None
+        if place is not None:
+            self._gate.succeeded(place)
         proof = self._proof
         alike = sum(proof is not None and door.key == proof.fingerprint for door in self._doors)
         if alike > self._limits.ssh_connections_per_key:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import ssl
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +15,10 @@ from cryptography.x509.oid import NameOID
 
 from fieldgate_core import identity_folder as names
 from fieldgate_core import trusted_file
+from fieldgate_core.clock import complaint, moment, plausible
 from fieldgate_core.credentials import ROLE_OID, RoleClaim, TlsCredentials, decode_role
 from fieldgate_core.errors import ConfigError
+from fieldgate_tunnel import crl_files
 from fieldgate_tunnel import identity_files as files
 
 # AEAD with forward secrecy only (R-36, R-50, R-51, R-53), the mandatory suites first (R-14, R-62); 1.3 has its own
@@ -25,13 +29,14 @@ _TLS12_SUITES = (
 )
 
 
-def server_context(folder: Path) -> ssl.SSLContext:
+def server_context(folder: Path, *, early: bool = False) -> ssl.SSLContext:
     """Build the TLS door's context from an identity folder: mutual authentication (R-06), TLS 1.2 or newer (R-01).
 
     Trust anchors are the issuing CAs in tls-client-ca.pem and no other, be they roots or not.
-    Raises ConfigError for a missing, group-readable, expired or mismatched file.
+    `early` lets its certificate be not valid yet. Raises ConfigError for a missing, group-readable, expired or
+    mismatched file.
     """
-    context = _context(ssl.PROTOCOL_TLS_SERVER, folder, files.file(folder, names.TLS_CLIENT_CA))
+    context = _context(ssl.PROTOCOL_TLS_SERVER, folder, files.file(folder, names.TLS_CLIENT_CA), early=early)
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     return context
@@ -40,10 +45,17 @@ def server_context(folder: Path) -> ssl.SSLContext:
 def client_context(folder: Path) -> ssl.SSLContext:
     """Build the client's context from an identity folder: the server is verified by chain and by name.
 
-    Raises ConfigError as `server_context` does.
+    With a tls-crl.pem in the folder, a server whose certificate is on the CRL of its CA is not trusted, nor is one
+    whose CA's CRL has expired or is missing there. Raises ConfigError as `server_context` does.
     """
     context = _context(ssl.PROTOCOL_TLS_CLIENT, folder, files.file(folder, names.TLS_SERVER_CA))
     context.check_hostname = True
+    crl = folder / names.TLS_CRL
+    if os.path.lexists(crl):
+        # read first: a certificate in that file would be trusted
+        crl_files.lists(crl)
+        context.load_verify_locations(crl)
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     return context
 
 
@@ -61,11 +73,11 @@ def verifying_context(trust: Path, identity: Path | None = None) -> ssl.SSLConte
     return context
 
 
-def _context(protocol: int, folder: Path, trust: Path) -> ssl.SSLContext:
+def _context(protocol: int, folder: Path, trust: Path, *, early: bool = False) -> ssl.SSLContext:
     key = files.private(folder, names.TLS_KEY)
     chain = files.file(folder, names.TLS_CHAIN)
     context = _verifying(protocol, trust)
-    files.check_dates(chain)
+    files.check_dates(chain, early=early)
     try:
         context.load_cert_chain(chain, key, password=_no_passphrase(key))
     except ssl.SSLError as error:
@@ -86,6 +98,18 @@ def _verifying(protocol: int, trust: Path) -> ssl.SSLContext:
     except ssl.SSLError as error:
         raise ConfigError(str(trust), f"holds no CA certificate: {error.reason or error}") from None
     return context
+
+
+_OF_TIME = frozenset({9, 10, 11, 12})
+"""OpenSSL's verdicts that a certificate or a CRL is not valid yet, or has expired (X509_V_ERR_...)."""
+
+
+def clock_says(failure: ssl.SSLCertVerificationError) -> str:
+    """Give what belongs behind a verdict that hangs on the time: what the clock says, and whether that can be."""
+    if failure.verify_code not in _OF_TIME:
+        return ""
+    now = time.time()
+    return f"; the clock says {moment(now)}" if plausible(now) else f"; {complaint(now)}"
 
 
 def _no_passphrase(key: Path) -> Callable[[], str]:
