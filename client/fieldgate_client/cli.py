@@ -11,6 +11,7 @@ from fieldgate_core.errors import EXIT_CONFIG, EXIT_OK
 COMMANDS: dict[str, tuple[str, str]] = {
     "read": ("fieldgate_client.read_command", "read cells"),
     "write": ("fieldgate_client.write_command", "write values to cells"),
+    "check": ("fieldgate_client.check_command", "walk the way to a site, and say where it stops"),
     "demo": ("fieldgate_client.demo_command", "play a short sequence, and put everything back"),
 }
 

@@ -19,7 +19,6 @@ from fieldgate_core.url import Scheme, SiteUrl
 from fieldgate_tunnel import identity_files as files
 from fieldgate_tunnel import tls
 
-
 _DER = serialization.Encoding.DER
 _FOR_EVER = 2**64 - 1
 
@@ -50,8 +49,8 @@ def _tls(url: SiteUrl, folder: Path | None) -> Proof:
     tls.client_context(folder)
     leaf = x509.load_pem_x509_certificate(files.file(folder, names.TLS_CHAIN).read_bytes())
     claim = tls.credentials(leaf.public_bytes(_DER), "").claim
-    role = claim.fault and f"INVALID ({claim.fault})" or claim.role or "NULL (the certificate names none)"
-    text = f"{_name(leaf)} of {_issuer(leaf)}, role {role}, until {_day(leaf.not_valid_after_utc)}"
+    role = f"INVALID ({claim.fault})" if claim.fault else claim.role or "NULL (the certificate names none)"
+    text = f"{_name(leaf)} of {_issuer(leaf)}, role {role}, until {day(leaf.not_valid_after_utc)}"
     return Proof(text, claim.role, leaf.not_valid_after_utc)
 
 
@@ -67,7 +66,7 @@ def _ssh(url: SiteUrl, folder: Path | None) -> Proof:
     principals = [principal.decode("utf-8", "replace") for principal in certificate.valid_principals]
     role = url.user or (principals[0] if len(principals) == 1 else None)
     ends = datetime.fromtimestamp(certificate.valid_before, UTC) if certificate.valid_before < _FOR_EVER else None
-    until = f"until {_day(ends)}" if ends else "for ever"
+    until = f"until {day(ends)}" if ends else "for ever"
     key_id = certificate.key_id.decode("utf-8", "replace")
     return Proof(f"{key_id}, for the login {', '.join(principals)}, {until}", role, ends)
 
@@ -78,7 +77,7 @@ def server(facts: ssl.SSLObject | None) -> Proof | None:
     if facts is None or shown is None:
         return None
     leaf = x509.load_der_x509_certificate(shown)
-    until = _day(leaf.not_valid_after_utc)
+    until = day(leaf.not_valid_after_utc)
     return Proof(f"{facts.version()}, {_name(leaf)} of {_issuer(leaf)}, until {until}", None, leaf.not_valid_after_utc)
 
 
@@ -91,5 +90,6 @@ def _issuer(certificate: x509.Certificate) -> str:
     return certificate.issuer.rfc4514_string()
 
 
-def _day(moment: datetime) -> str:
+def day(moment: datetime) -> str:
+    """Write a moment to the minute, in UTC."""
     return f"{moment:%Y-%m-%d %H:%M} UTC"

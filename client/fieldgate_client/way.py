@@ -60,7 +60,7 @@ async def look_up(host: str, port: int) -> list[Address]:
 
 
 def route(addresses: list[Address]) -> tuple[list[Address], str]:
-    """Give the addresses that there is a route to, and our own address on it. Sends nothing. Raises UnreachableError."""
+    """Give the addresses that there is a route to, and our own on it; sends nothing. Raises UnreachableError."""
     reachable, own, why = [], "", ""
     for candidate in addresses:
         with socket.socket(candidate.family, socket.SOCK_DGRAM) as probe:
