@@ -38,6 +38,11 @@ _REFUSALS = frozenset(
 )
 
 
+def hint_of(code: int) -> str:
+    """Say what to do about an exception code, or nothing."""
+    return _HINTS.get(code, "")
+
+
 async def read(client: SiteClient, cells: Cells) -> list[int]:
     """Read cells with function 1, 2, 3 or 4; bits are 0 or 1.
 
@@ -98,4 +103,4 @@ async def write(client: SiteClient, cells: Cells, values: list[int]) -> None:
 def _check(reply: ModbusPDU) -> None:
     if reply.isError():
         function, code = reply.function_code & 0x7F, reply.exception_code
-        raise ExceptionReplyError(function, code, exception_meaning(code), hint=_HINTS.get(code, ""))
+        raise ExceptionReplyError(function, code, exception_meaning(code), hint=hint_of(code))

@@ -7,7 +7,9 @@ import contextlib
 import os
 import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import asyncssh
 
@@ -41,6 +43,10 @@ class Tunnel:
         self._transport = transport
         self._connection = connection
 
+    def get_extra_info(self, name: str) -> Any:
+        """Give a fact of the stream or of what carries it: `ssl_object`, `server_version`, or None."""
+        return self._transport.get_extra_info(name)
+
     async def close(self) -> None:
         """Close the stream and what carries it; never fails, and never waits for long."""
         self._transport.close()
@@ -50,16 +56,24 @@ class Tunnel:
                 await asyncio.wait_for(self._connection.wait_closed(), CLOSE_DEADLINE)
 
 
-async def open_tunnel(url: SiteUrl, protocol: asyncio.Protocol, *, identity: Path | None, deadline: float) -> Tunnel:
+async def open_tunnel(
+    url: SiteUrl,
+    protocol: asyncio.Protocol,
+    *,
+    identity: Path | None,
+    deadline: float,
+    connected: socket.socket | None = None,
+) -> Tunnel:
     """Open the tunnel that `url` names, within `deadline` seconds, as the transport of `protocol`.
 
     `identity` is a folder as `fieldgate certs issue client` makes it; TLS needs one, SSH may do with the user's own
-    agent and known_hosts. Raises ConfigError, UnreachableError, NotTrustedError, RejectedError or DeadlineError.
+    agent and known_hosts. `connected` is a TCP connection to the host, where there is one already.
+    Raises ConfigError, UnreachableError, NotTrustedError, RejectedError or DeadlineError.
     """
     open_one = {Scheme.PLAIN: _open_plain, Scheme.TLS: _open_tls, Scheme.SSH: _open_ssh}[url.scheme]
     try:
         async with asyncio.timeout(deadline):
-            return await open_one(url, protocol, identity)
+            return await open_one(url, protocol, identity, connected)
     except FieldgateError:
         raise
     except TimeoutError:
@@ -68,19 +82,32 @@ async def open_tunnel(url: SiteUrl, protocol: asyncio.Protocol, *, identity: Pat
         raise explain(url, error) from error
 
 
-async def _open_plain(url: SiteUrl, protocol: asyncio.Protocol, identity: Path | None) -> Tunnel:
-    transport, _ = await asyncio.get_running_loop().create_connection(
-        lambda: protocol, url.host, url.port or LOOPBACK_PORT
-    )
+_Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
+
+
+async def _connect(
+    made: Callable[[], _Protocol], url: SiteUrl, port: int, connected: socket.socket | None
+) -> tuple[asyncio.Transport, _Protocol]:
+    loop = asyncio.get_running_loop()
+    if connected is not None:
+        return await loop.create_connection(made, sock=connected)
+    return await loop.create_connection(made, url.host, port)
+
+
+async def _open_plain(
+    url: SiteUrl, protocol: asyncio.Protocol, identity: Path | None, connected: socket.socket | None
+) -> Tunnel:
+    transport, _ = await _connect(lambda: protocol, url, url.port or LOOPBACK_PORT, connected)
     return Tunnel(transport)
 
 
-async def _open_tls(url: SiteUrl, protocol: asyncio.Protocol, identity: Path | None) -> Tunnel:
+async def _open_tls(
+    url: SiteUrl, protocol: asyncio.Protocol, identity: Path | None, connected: socket.socket | None
+) -> Tunnel:
     if identity is None:
         raise ConfigError("--identity", f"{url} asks for a certificate, and none was given", hint=_IDENTITY)
     context = tls.client_context(identity)
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def settled(failure: Exception | None) -> None:
         if done.done():
@@ -100,7 +127,7 @@ async def _open_tls(url: SiteUrl, protocol: asyncio.Protocol, identity: Path | N
             server_hostname=url.host,
         )
 
-    _, made = await loop.create_connection(stream, url.host, url.port or TLS_PORT)
+    _, made = await _connect(stream, url, url.port or TLS_PORT, connected)
     try:
         await done
     except BaseException:
@@ -109,8 +136,10 @@ async def _open_tls(url: SiteUrl, protocol: asyncio.Protocol, identity: Path | N
     return Tunnel(made)
 
 
-async def _open_ssh(url: SiteUrl, protocol: asyncio.Protocol, identity: Path | None) -> Tunnel:
-    connection = await ssh.connect(url, identity)
+async def _open_ssh(
+    url: SiteUrl, protocol: asyncio.Protocol, identity: Path | None, connected: socket.socket | None
+) -> Tunnel:
+    connection = await ssh.connect(url, identity, connected)
     try:
         channel = await ssh.open_channel(connection, protocol)
     except BaseException:

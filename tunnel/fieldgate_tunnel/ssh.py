@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -170,9 +171,12 @@ def _own_config() -> list[str] | None:
     return [str(file)] if file.is_file() else None
 
 
-async def connect(url: SiteUrl, folder: Path | None) -> asyncssh.SSHClientConnection:
+async def connect(
+    url: SiteUrl, folder: Path | None, connected: socket.socket | None = None
+) -> asyncssh.SSHClientConnection:
     """Connect to a site's SSH door, host key verified, with the identity of a folder.
 
+    `connected` is a TCP connection to the host, where there is one already.
     Without a folder the user's own ways hold: agent, `~/.ssh/config`, default keys and `known_hosts`.
     Raises ConfigError for a bad identity folder, and what asyncssh and sockets raise (`dialers` explains these).
     """
@@ -194,7 +198,7 @@ async def connect(url: SiteUrl, folder: Path | None) -> asyncssh.SSHClientConnec
     try:
         # a port of `~/.ssh/config` comes before the door's own
         options["port"] = url.port or _configured_port(url.host, options) or SSH_PORT
-        return await asyncssh.connect(url.host, **options)
+        return await asyncssh.connect(url.host, sock=connected, **options)
     except UnicodeError:
         raise
     except ValueError as error:
