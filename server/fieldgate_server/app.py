@@ -34,7 +34,6 @@ from fieldgate_server.rates import Rates
 from fieldgate_server.session import Session
 from fieldgate_server.settings import Settings
 from fieldgate_server.shell import Shell
-from fieldgate_server.trail_text import facts_text
 from fieldgate_server.units import Units
 from fieldgate_tunnel.limits import Limits
 from fieldgate_tunnel.listeners import Listener, SshListener, TlsListener
@@ -226,8 +225,7 @@ class App:
         else:
             fault = self.accounts.full(identity, self.configuration.settings, exclusive=exclusive)
         if fault is not None:
-            who = {"identity": identity.name, "role": identity.role, "door": identity.door, "peer": identity.peer}
-            self._line("refused", facts_text(who) + " ", what=fault)
+            self._line("refused", identity.who, what=fault)
             return None
         log.info("connected: %s from %s as %s", printable(identity.name), identity.peer, printable(identity.role))
         guard = Guard(
@@ -345,8 +343,11 @@ class App:
         self.stopped_by = by
         self.asked_to_stop.set()
 
-    def _refused(self, door: str, peer: str, what: str) -> None:
-        self._line("refused", door=door, peer=peer, what=what)
+    def _refused(self, door: str, peer: str, what: str, proven: Credentials | None = None) -> None:
+        if proven is None:
+            self._line("refused", door=door, peer=peer, what=what)
+        else:
+            self._line("refused", self.conclude(proven).who, what=what)
 
     def _line(self, event: str, who: str = "", **facts: str) -> None:
         try:

@@ -95,8 +95,7 @@ class Guard:
     def become(self, identity: Identity) -> None:
         """Go on with what this session's peer is judged to be now."""
         self.identity = identity
-        who = {"identity": identity.name, "role": identity.role, "door": identity.door, "peer": identity.peer}
-        self._who = facts_text(who) + " "
+        self._who = identity.who
 
     def holds(self) -> bool:
         """Tell whether a write waits for its intent to be durable: what its session asks next must not overtake it."""
