@@ -111,9 +111,9 @@ class Coverage:
         return "+".join(used)
 
     def allows_values(
-        self, start: int, count: int, values: Sequence[int] | None, whole: tuple[int, int] | None = None
+        self, start: int, count: int, values: Sequence[int | None] | None, whole: tuple[int, int] | None = None
     ) -> str | None:
-        """As `allows`, and each cell's value must lie in a limit that covers it; None: any value will do.
+        """As `allows`, and each cell's value must lie in a limit that covers it; None for one, or for all: any will do.
 
         A value of several registers must have all of them written: `whole` are the first register that is written
         entirely and the one after the last; None: all.
@@ -129,7 +129,7 @@ class Coverage:
         return "+".join(used)
 
     def short(
-        self, start: int, count: int, values: Sequence[int] | None, whole: tuple[int, int] | None = None
+        self, start: int, count: int, values: Sequence[int | None] | None, whole: tuple[int, int] | None = None
     ) -> int | None:
         """Give the first cell for which `allows_values` has no grant; None if there is none."""
         return next((cell for cell, name in self._walk(start, count, values, whole) if name is None), None)
@@ -150,7 +150,7 @@ class Coverage:
         return found
 
     def _walk(
-        self, start: int, count: int, values: Sequence[int] | None, whole: tuple[int, int] | None
+        self, start: int, count: int, values: Sequence[int | None] | None, whole: tuple[int, int] | None
     ) -> Iterator[tuple[int, str | None]]:
         """Go from cell to cell, many at once where that is the same: a cell, and the grant that allows it or None."""
         end = min(start + count, ADDRESSES)
@@ -174,14 +174,15 @@ class Coverage:
             cell += size
 
 
-def _plain(segment: _Segment, values: Sequence[int] | None, at: int) -> str | None:
+def _plain(segment: _Segment, values: Sequence[int | None] | None, at: int) -> str | None:
     if segment.plain is None:
         return None
-    return segment.plain.names[0] if values is None else segment.plain.allowing(values[at])
+    value = None if values is None else values[at]
+    return segment.plain.names[0] if value is None else segment.plain.allowing(value)
 
 
 def _typed(
-    segment: _Segment, values: Sequence[int] | None, cell: int, start: int, whole: tuple[int, int]
+    segment: _Segment, values: Sequence[int | None] | None, cell: int, start: int, whole: tuple[int, int]
 ) -> tuple[str | None, int]:
     """Name a grant that allows the typed value at a cell, and how many cells from there belong to it."""
     for kind in segment.typed:
@@ -189,13 +190,17 @@ def _typed(
         first = cell - (cell - kind.phase) % size
         if size > 1 and not (whole[0] <= first and first + size <= whole[1]):
             continue
-        if values is None:
-            name: str | None = kind.names[0]
-        else:
-            name = kind.allowing(kind.number.decode(values[first - start : first - start + size]))
+        value = _registers(values, first - start, size)
+        name = kind.names[0] if value is None else kind.allowing(kind.number.decode(value))
         if name is not None:
             return name, first + size - cell
     return None, 1
+
+
+def _registers(values: Sequence[int | None] | None, at: int, size: int) -> Sequence[int] | None:
+    """Give the registers of one value; None: any will do, or one of them is not there."""
+    known = [register for register in (values or ())[at : at + size] if register is not None]
+    return known if len(known) == size else None
 
 
 def _segments(grants: list[CellGrant]) -> Iterable[tuple[int, int, _Segment]]:
