@@ -24,6 +24,7 @@ from fieldgate_server.commands import Commands, Reloaded
 from fieldgate_server.configuration import Configuration
 from fieldgate_server.control import ControlSocket
 from fieldgate_server.counts import Counts
+from fieldgate_server.expiry import Expiry
 from fieldgate_server.guard import Guard
 from fieldgate_server.identity import Identity, UserLookup, conclude, invalid, known_to_ssh
 from fieldgate_server.lock import Lock
@@ -164,7 +165,7 @@ class App:
             sessions=lambda: (account.identity.door for account in self.accounts),
             audit=self._audit,
             gates={name: door.gate for name, door in doors.items() if door is not None},
-            certificates=lambda: self.configuration.expiries,
+            certificates=lambda: self.certificates,
             locked=lambda: self.lock.held is not None,
         )
         return [("metrics", at.host, at.port, MetricsListener(Metrics(sources).text, peers, at.users, self._refused))]
@@ -174,6 +175,11 @@ class App:
         await shell.shutdown()  # type: ignore[no-untyped-call]
         # sessions say goodbye to the trail before it closes
         await asyncio.gather(*(session.wait_closed() for session in sessions))
+
+    @property
+    def certificates(self) -> tuple[Expiry, ...]:
+        """When the certificates end that are loaded."""
+        return (*self.configuration.expiries, *self._audit.expiries)
 
     def conclude(self, credentials: Credentials, lookup: UserLookup = users.lookup) -> Identity:
         """Conclude who somebody is, as things are now. Never raises."""

@@ -129,7 +129,7 @@ class Commands:
             },
             "lock": held._asdict() if held else None,
             "policy": {"file": str(policy) if policy else None, "loaded": configuration.loaded},
-            "certificates": [expiry._asdict() for expiry in configuration.expiries],
+            "certificates": [expiry._asdict() for expiry in self._app.certificates],
             "sessions": [
                 {
                     "number": account.number,

@@ -1,4 +1,4 @@
-"""When the certificates end that a server shows and trusts."""
+"""When the certificates end that a server shows and trusts, at its doors and to a remote syslog."""
 
 from __future__ import annotations
 
@@ -31,6 +31,12 @@ def of(tls: Path | None, ssh: Path | None) -> tuple[Expiry, ...]:
     if ssh is not None:
         found += _ssh(ssh / names.SSH_HOST_CERTIFICATE)
     return tuple(found)
+
+
+def of_client(trust: Path, identity: Path | None) -> tuple[Expiry, ...]:
+    """Give the ends of the CAs that a client trusts, and of the certificate that it shows, if it does."""
+    own = _x509(identity / names.TLS_CHAIN)[:1] if identity is not None else []
+    return (*own, *_x509(trust))
 
 
 def _x509(file: Path) -> list[Expiry]:

@@ -172,10 +172,13 @@ class Metrics(Collector):
             "The end of every certificate that is loaded, in seconds since 1970",
             labels=["file", "name"],
         )
-        # a file of the same name may serve two purposes, and hold the same certificate
-        ends = {(Path(found.file).name, found.name): found.ends for found in self._from.certificates()}
-        for labels, until in ends.items():
-            expiry.add_metric(labels, math.inf if until is None else until)
+        # files of the same name may serve several purposes: of their certificates of one name the first end counts
+        ends: dict[tuple[str, str], float] = {}
+        for file, name, until in self._from.certificates():
+            labels = Path(file).name, name
+            ends[labels] = min(ends.get(labels, math.inf), math.inf if until is None else until)
+        for labels, first in ends.items():
+            expiry.add_metric(labels, first)
         yield expiry
         clock = GaugeMetricFamily("fieldgate_clock", "1 for the state of the machine's clock", labels=["state"])
         state = kernel_clock()
