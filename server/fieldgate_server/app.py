@@ -35,6 +35,7 @@ from fieldgate_server.rates import Rates
 from fieldgate_server.session import Session
 from fieldgate_server.settings import Settings
 from fieldgate_server.shell import Shell
+from fieldgate_server.trail_text import wall_time
 from fieldgate_server.units import Units
 from fieldgate_tunnel.limits import Limits
 from fieldgate_tunnel.listeners import Listener, SshListener, TlsListener
@@ -103,6 +104,8 @@ class App:
         self._tls = TlsListener(shown, self._session, self._refused, self._limits) if shown else None
         self._ssh: SshListener | None = None
         self._audit = Audit(settings.audit)
+        # a clock that was set back while the server was down revives nothing either
+        self._judge_by(self.policy, self._audit.latest)
         self._users: PeerUsers | None = None
         self._shell: Shell | None = None
         self.ports: dict[str, int] = {}
@@ -133,7 +136,7 @@ class App:
                 await stack.enter_async_context(control.listening(self._settings.control))
             watch = asyncio.create_task(self._watch())
             stack.push_async_callback(_cancelled, watch)
-            self._line("server", state="started", **{door: str(port) for door, port in self.ports.items()})
+            self._line("server", state="started", **self.ports, latest=self._ahead())
             yield self
             self._line("server", state="stopping")
 
@@ -335,10 +338,18 @@ class App:
             self._line("server", state="rights changed by time", roles=", ".join(changed))
             self.accounts.judge(lambda one: one.identity._replace(rights=self.policy.rights(one.identity.role)))
 
-    def _judge_by(self, policy: Policy) -> None:
+    def _judge_by(self, policy: Policy, latest: float = 0.0) -> None:
         """Judge by a policy as it is now, and by the latest time that was ever seen."""
-        self.policy = policy.at(time.time(), latest=self.policy.latest)
+        self.policy = policy.at(time.time(), latest=max(latest, self.policy.latest))
         self._judged_at = time.monotonic()
+
+    def _ahead(self) -> str | None:
+        """Write the latest time that was ever seen, where the clock is behind it: the next start is to know it too."""
+        if self.policy.latest <= time.time():
+            return None
+        latest = wall_time(self.policy.latest)
+        log.warning("the clock is behind the trail, which has seen %s: grants that ended before stay ended", latest)
+        return latest
 
     async def hang_up(self) -> None:
         """Reload, as SIGHUP asks; what is wrong is said in the log and the trail. Never raises."""
@@ -355,7 +366,7 @@ class App:
         else:
             self._line("refused", self.conclude(proven).who, what=what)
 
-    def _line(self, event: str, who: str = "", **facts: str) -> None:
+    def _line(self, event: str, who: str = "", /, **facts: object) -> None:
         try:
             self._audit.line(event, who, **facts)
         except AuditError:

@@ -75,6 +75,11 @@ class Audit:
         return self._trail.head if self._trail is not None else (self._sequence, None)
 
     @property
+    def latest(self) -> float:
+        """The latest time that the trail knew when it was opened, in seconds since 1970; 0: none."""
+        return self._trail.latest if self._trail is not None else 0.0
+
+    @property
     def lag(self) -> float:
         """Seconds for which the oldest line has waited for the disk."""
         return self._writer.lag if self._writer is not None else 0.0
