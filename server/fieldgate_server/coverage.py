@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -81,7 +81,8 @@ class Coverage:
         self._starts: list[int] = []
         self._ends: list[int] = []
         self._segments: list[_Segment] = []
-        for start, end, segment in _segments(list(grants)):
+        for run in _runs(list(grants)):
+            start, end, segment = run.start, run.end, _segment(run)
             if self._segments and self._ends[-1] == start and self._segments[-1] == segment:
                 self._ends[-1] = end
             else:
@@ -203,33 +204,50 @@ def _registers(values: Sequence[int | None] | None, at: int, size: int) -> Seque
     return known if len(known) == size else None
 
 
-def _segments(grants: list[CellGrant]) -> Iterable[tuple[int, int, _Segment]]:
-    """Cut the address space at every grant's edge and say, piece by piece, what covers it."""
+class _Run(NamedTuple):
+    """Cells between two edges of grants, and the grants there: with a limit, and without. They change with the next."""
+
+    start: int
+    end: int
+    free: Mapping[CellGrant, int]
+    limited: Mapping[CellGrant, int]
+
+
+def effort(grants: Sequence[CellGrant]) -> int:
+    """Give the limits to be compiled, each as often as there are runs of cells in it that differ in their grants."""
+    return sum(len(run.limited) for run in _runs(grants) if not run.free)
+
+
+def _runs(grants: Sequence[CellGrant]) -> Iterator[_Run]:
+    """Cut the address space at every grant's edge."""
     opens: dict[int, list[CellGrant]] = {}
     closes: dict[int, list[CellGrant]] = {}
     for grant in grants:
         opens.setdefault(grant.start, []).append(grant)
         closes.setdefault(grant.end, []).append(grant)
-    edges = sorted({*opens, *closes})
-    active: dict[CellGrant, int] = {}
-    for edge, following in pairwise(edges):
+    free: dict[CellGrant, int] = {}
+    limited: dict[CellGrant, int] = {}
+    for edge, following in pairwise(sorted({*opens, *closes})):
         for grant in opens.get(edge, ()):
+            active = free if grant.low is None else limited
             active[grant] = active.get(grant, 0) + 1
         for grant in closes.get(edge, ()):
+            active = free if grant.low is None else limited
             active[grant] -= 1
             if not active[grant]:
                 del active[grant]
-        if active:
-            yield edge, following, _segment(active)
+        if free or limited:
+            yield _Run(edge, following, free, limited)
 
 
-def _segment(active: Iterable[CellGrant]) -> _Segment:
+def _segment(run: _Run) -> _Segment:
+    for grant in run.free:
+        return _Segment(grant.name, None, ())
     kinds: dict[tuple[Number, int], list[tuple[float, float, str]]] = {}
-    for grant in active:
-        if grant.low is None or grant.high is None:
-            return _Segment(grant.name, None, ())
-        phase = grant.start % grant.number.registers
-        kinds.setdefault((grant.number, phase), []).append((grant.low, grant.high, grant.name))
+    for grant in run.limited:
+        if grant.low is not None and grant.high is not None:
+            phase = grant.start % grant.number.registers
+            kinds.setdefault((grant.number, phase), []).append((grant.low, grant.high, grant.name))
     compiled = [_values(number, phase, intervals) for (number, phase), intervals in sorted(kinds.items())]
     plain = next((values for values in compiled if values.number == PLAIN), None)
     return _Segment(None, plain, tuple(values for values in compiled if values.number != PLAIN))
@@ -239,17 +257,16 @@ def _values(number: Number, phase: int, intervals: list[tuple[float, float, str]
     """Join intervals that overlap or, of whole numbers, follow each other."""
     lows: list[float] = []
     highs: list[float] = []
-    names: list[str] = []
+    names: list[dict[str, None]] = []
     for low, high, name in sorted(intervals):
         if highs and low <= highs[-1] + number.is_whole:
             highs[-1] = max(highs[-1], high)
-            if name not in names[-1].split("+"):
-                names[-1] += f"+{name}"
+            names[-1][name] = None
         else:
             lows.append(low)
             highs.append(high)
-            names.append(name)
-    return _Values(number, phase, number.registers, tuple(lows), tuple(highs), tuple(names))
+            names.append({name: None})
+    return _Values(number, phase, number.registers, tuple(lows), tuple(highs), tuple(map("+".join, names)))
 
 
 def _some_name(segment: _Segment) -> str:
