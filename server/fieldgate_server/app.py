@@ -27,6 +27,7 @@ from fieldgate_server.control import ControlSocket
 from fieldgate_server.counts import Counts
 from fieldgate_server.crl_watch import CrlWatch
 from fieldgate_server.descriptors import Descriptors
+from fieldgate_server.expiry import Expiry
 from fieldgate_server.guard import Guard
 from fieldgate_server.identity import Identity, UserLookup, conclude, invalid, known_to_ssh
 from fieldgate_server.lock import Lock
@@ -37,7 +38,7 @@ from fieldgate_server.rates import Rates
 from fieldgate_server.session import Session
 from fieldgate_server.settings import Settings
 from fieldgate_server.shell import Shell
-from fieldgate_server.trail_text import facts_text
+from fieldgate_server.trail_text import wall_time
 from fieldgate_server.units import Units
 from fieldgate_tunnel.limits import Limits
 from fieldgate_tunnel.listeners import Listener, SshListener, TlsListener
@@ -110,6 +111,8 @@ class App:
         self._tls = TlsListener(shown, self._session, self._refused, self._limits) if shown else None
         self._ssh: SshListener | None = None
         self._audit = Audit(settings.audit)
+        # a clock that was set back while the server was down revives nothing either
+        self._judge_by(self.policy, self._audit.latest)
         self._users: PeerUsers | None = None
         self._shell: Shell | None = None
         self.ports: dict[str, int] = {}
@@ -143,7 +146,7 @@ class App:
                 await stack.enter_async_context(control.listening(self._settings.control))
             watch = asyncio.create_task(self._watch())
             stack.push_async_callback(_cancelled, watch)
-            self._line("server", state="started", **{door: str(port) for door, port in self.ports.items()})
+            self._line("server", state="started", **self.ports, latest=self._ahead())
             yield self
             self._line("server", state="stopping")
             await asyncio.to_thread(self.clock.save)
@@ -176,7 +179,7 @@ class App:
             sessions=lambda: (account.identity.door for account in self.accounts),
             audit=self._audit,
             gates={name: door.gate for name, door in doors.items() if door is not None},
-            certificates=lambda: self.configuration.expiries,
+            certificates=lambda: self.certificates,
             locked=lambda: self.lock.held is not None,
             crls=lambda: self.configuration.crls,
             clock_wrong=lambda: self.clock.seen().wrong is not None,
@@ -188,6 +191,11 @@ class App:
         await shell.shutdown()  # type: ignore[no-untyped-call]
         # sessions say goodbye to the trail before it closes
         await asyncio.gather(*(session.wait_closed() for session in sessions))
+
+    @property
+    def certificates(self) -> tuple[Expiry, ...]:
+        """When the certificates end that are loaded."""
+        return (*self.configuration.expiries, *self._audit.expiries)
 
     def conclude(self, credentials: Credentials, lookup: UserLookup = users.lookup) -> Identity:
         """Conclude who somebody is, as things are now. Never raises."""
@@ -237,8 +245,7 @@ class App:
                 identity, self.configuration.settings, exclusive=exclusive
             )
         if fault is not None:
-            who = {"identity": identity.name, "role": identity.role, "door": identity.door, "peer": identity.peer}
-            self._line("refused", facts_text(who) + " ", what=fault)
+            self._line("refused", identity.who, what=fault)
             return None
         log.info("connected: %s from %s as %s", printable(identity.name), identity.peer, printable(identity.role))
         guard = Guard(
@@ -362,10 +369,18 @@ class App:
             self._line("server", state="rights changed by time", roles=", ".join(changed))
             self.accounts.judge(lambda one: one.identity._replace(rights=self.policy.rights(one.identity.role)))
 
-    def _judge_by(self, policy: Policy) -> None:
+    def _judge_by(self, policy: Policy, latest: float = 0.0) -> None:
         """Judge by a policy as it is now, and by the latest time that was ever seen."""
-        self.policy = policy.at(time.time(), latest=self.policy.latest)
+        self.policy = policy.at(time.time(), latest=max(latest, self.policy.latest))
         self._judged_at = time.monotonic()
+
+    def _ahead(self) -> str | None:
+        """Write the latest time that was ever seen, where the clock is behind it: the next start is to know it too."""
+        if self.policy.latest <= time.time():
+            return None
+        latest = wall_time(self.policy.latest)
+        log.warning("the clock is behind the trail, which has seen %s: grants that ended before stay ended", latest)
+        return latest
 
     async def hang_up(self) -> None:
         """Reload, as SIGHUP asks; what is wrong is said in the log and the trail. Never raises."""
@@ -376,10 +391,13 @@ class App:
         self.stopped_by = by
         self.asked_to_stop.set()
 
-    def _refused(self, door: str, peer: str, what: str) -> None:
-        self._line("refused", door=door, peer=peer, what=what)
+    def _refused(self, door: str, peer: str, what: str, proven: Credentials | None = None) -> None:
+        if proven is None:
+            self._line("refused", door=door, peer=peer, what=what)
+        else:
+            self._line("refused", self.conclude(proven).who, what=what)
 
-    def _line(self, event: str, who: str = "", **facts: str) -> None:
+    def _line(self, event: str, who: str = "", /, **facts: object) -> None:
         try:
             self._audit.line(event, who, **facts)
         except AuditError:

@@ -9,6 +9,8 @@ import weakref
 from asyncio import Future
 from pathlib import Path
 
+from fieldgate_server import expiry
+from fieldgate_server.expiry import Expiry
 from fieldgate_server.trail_collapse import Collapse
 from fieldgate_server.trail_export import Journald, Sink, Syslog
 from fieldgate_server.trail_file import TrailFile
@@ -34,11 +36,16 @@ class Audit:
         self._trail: TrailFile | None = None
         self._writer: Writer | None = None
         self._sinks: list[Sink] = []
+        self.expiries: tuple[Expiry, ...] = ()
+        """When the certificates end that speak to a remote syslog; they are loaded once."""
         if settings is None:
             return
         if isinstance(settings, Path):
             settings = AuditSettings(settings)
-        context = tls.verifying_context(settings.syslog.ca, settings.syslog.identity) if settings.syslog else None
+        context = None
+        if settings.syslog is not None:
+            context = tls.verifying_context(settings.syslog.ca, settings.syslog.identity)
+            self.expiries = expiry.of_client(settings.syslog.ca, settings.syslog.identity)
         self._trail = TrailFile(settings)
         collapse, mutex, sinks = self._collapse, self._mutex, self._sinks
 
@@ -66,6 +73,11 @@ class Audit:
     def head(self) -> tuple[int, str | None]:
         """The last line's sequence, 0 for none, and its digest in hexadecimal where the trail is chained."""
         return self._trail.head if self._trail is not None else (self._sequence, None)
+
+    @property
+    def latest(self) -> float:
+        """The latest time that the trail knew when it was opened, in seconds since 1970; 0: none."""
+        return self._trail.latest if self._trail is not None else 0.0
 
     @property
     def lag(self) -> float:

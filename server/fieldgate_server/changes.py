@@ -31,22 +31,21 @@ Subscriber = Callable[[Change], None]
 class Changes:
     """Tells its subscribers of every change, in the order in which they happened, in the event loop's thread."""
 
-    __slots__ = ("_subscribers",)
+    __slots__ = ("_subscribers", "wanted")
 
     def __init__(self) -> None:
         self._subscribers: tuple[Subscriber, ...] = ()
-
-    @property
-    def wanted(self) -> bool:
-        """Tell whether anybody wants to know."""
-        return bool(self._subscribers)
+        self.wanted = False
+        """Whether anybody wants to know: asked at every request."""
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Tell `subscriber` of changes from now on; it must return at once. Gives what ends the subscription."""
         self._subscribers += (subscriber,)
+        self.wanted = True
 
         def unsubscribe() -> None:
             self._subscribers = tuple(one for one in self._subscribers if one is not subscriber)
+            self.wanted = bool(self._subscribers)
 
         return unsubscribe
 

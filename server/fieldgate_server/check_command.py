@@ -11,7 +11,8 @@ from fieldgate_core.errors import EXIT_CONFIG, EXIT_OK
 _ABOUT = """\
 Checks the settings and every file that they name, and says all that is wrong at
 once: settings, policy, keys, certificates (readable, modes, do they fit, chain,
-dates), the users and groups of the policy, recordings. It opens no socket.
+dates), those for a remote syslog too, the folders of control socket and lock,
+the users and groups of policy and metrics, recordings. It opens no socket.
 
 Run it as the user that the server runs as: who may read a key is checked too.
 Exit code 0: the server would start, be there warnings or not; 2: it would not.

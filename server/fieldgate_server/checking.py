@@ -21,6 +21,7 @@ from fieldgate_core import identity_folder as names
 from fieldgate_core.clock import WRONG
 from fieldgate_core.errors import ConfigError
 from fieldgate_core.revocation import Revoked
+from fieldgate_server import control, lock
 from fieldgate_server import policy as policies
 from fieldgate_server.settings import Settings
 from fieldgate_tunnel import crl_files, ssh, tls
@@ -69,6 +70,13 @@ def _findings(file: Path) -> Iterator[Finding]:
     trail = _path(audit.get("file") if isinstance(audit, dict) else audit, base)
     if trail is not None:
         yield from _tried(lambda: _check_writable(trail))
+    syslog = audit.get("syslog") if isinstance(audit, dict) else None
+    if isinstance(syslog, dict):
+        yield from _syslog(_path(syslog.get("ca"), base), _path(syslog.get("identity"), base))
+    yield from _of_operators(_path(raw.get("control"), base), _path(raw.get("state"), base))
+    metrics = raw.get("metrics")
+    if isinstance(metrics, dict):
+        yield from _readers(metrics.get("users"), file)
     for door, look in (("tls", _tls), ("ssh", _ssh)):
         table = raw.get(door)
         folder = _path(table.get("identity"), base) if isinstance(table, dict) else None
@@ -102,6 +110,39 @@ def _check_writable(file: Path) -> None:
     except FileNotFoundError:
         if not os.access(file.parent, os.W_OK | os.X_OK, effective_ids=True):
             raise
+
+
+def _of_operators(socket: Path | None, state: Path | None) -> Iterator[Finding]:
+    """Look at the folders of the control socket and of the lock."""
+    if socket is not None:
+        yield from _tried(lambda: control.check_place(socket), lambda: _check_folder(socket.parent))
+    if state is not None:
+        yield from _tried(lambda: lock.check_folder(state), lambda: _check_folder(state))
+
+
+def _check_folder(folder: Path) -> None:
+    """Check that files can be made in a folder that is there. Raises ConfigError."""
+    if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        raise ConfigError(str(folder), "no file can be made there", hint=f"chown {os.geteuid()} {folder}")
+
+
+def _readers(users: object, file: Path) -> Iterator[Finding]:
+    for name in users if isinstance(users, list) else ():
+        try:
+            pwd.getpwnam(str(name))
+        except KeyError:
+            yield _warning(f"{file}: metrics.users", f"this machine has no user {name!r}")
+
+
+def _syslog(trust: Path | None, identity: Path | None) -> Iterator[Finding]:
+    """Look at the certificates that speak to a remote syslog, by the code that loads them."""
+    if trust is not None:
+        yield from _tried(lambda: tls.verifying_context(trust))
+        yield from _ends(trust, _certificates(trust), expired=True)
+    if trust is not None and identity is not None:
+        yield from _tried(lambda: tls.verifying_context(trust, identity))
+        chain = identity / names.TLS_CHAIN
+        yield from _ends(chain, _certificates(chain)[:1], expired=False)
 
 
 def _policy(file: Path) -> Iterator[Finding]:

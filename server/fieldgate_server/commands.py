@@ -59,8 +59,7 @@ class Commands:
         if set(asked) - {"command"} != ({"who"} if command == KICK else set()) or not isinstance(target, str | None):
             return _refused(f"{command} takes {'who, a text' if command == KICK else 'nothing'}", code=EXIT_CONFIG)
         identity = self._app.conclude(LoopbackCredentials(peer=f"pid:{pid}", uid=uid))
-        facts = {"identity": identity.name, "role": identity.role, "door": "control", "peer": identity.peer}
-        who = f"{facts_text(facts)} "
+        who = identity._replace(door="control").who
         grant = identity.rights.manage.get(WORDS[command])
         if grant is None:
             why = identity.fault or f'role {identity.role!r} has no grant with manage = ["{WORDS[command]}"]'
@@ -130,7 +129,7 @@ class Commands:
             },
             "lock": held._asdict() if held else None,
             "policy": {"file": str(policy) if policy else None, "loaded": configuration.loaded},
-            "certificates": [expiry._asdict() for expiry in configuration.expiries],
+            "certificates": [expiry._asdict() for expiry in app.certificates],
             "crls": [
                 {"issuer": crl.issuer, "begins": crl.begins, "ends": crl.ends, "revoked": len(crl.revoked)}
                 for crl in configuration.crls

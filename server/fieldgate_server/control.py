@@ -122,13 +122,22 @@ class ControlSocket:
         return await self._answer(asked, peer.uid, peer.pid)
 
 
-def _bind(path: Path) -> tuple[socket.socket, os.stat_result]:
-    """Bind a socket that its owner and group may connect to, and tell which file it is. Raises ConfigError."""
+def check_place(path: Path) -> None:
+    """Check that the socket may be made in its folder. Raises ConfigError."""
     where = f"control {path}"
     if not path.parent.is_dir():
         raise ConfigError(where, "there is no such folder", hint=f"mkdir -m 750 {path.parent}")
     # who can write there can put a socket of their own in its place
     trusted_file.check(path.parent)
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise ConfigError(where, "is there already, and is no socket", hint="choose another path")
+
+
+def _bind(path: Path) -> tuple[socket.socket, os.stat_result]:
+    """Bind a socket that its owner and group may connect to, and tell which file it is. Raises ConfigError."""
+    where = f"control {path}"
+    check_place(path)
     _clear(path, where)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
@@ -150,17 +159,13 @@ def _unlink(path: Path, made: os.stat_result) -> None:
 
 
 def _clear(path: Path, where: str) -> None:
-    """Remove the socket that a dead server has left. Raises ConfigError if it is not that."""
-    try:
-        kind = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(kind):
-        raise ConfigError(where, "is there already, and is no socket", hint="choose another path")
+    """Remove the socket that a dead server has left. Raises ConfigError if a server answers there."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
         probe.settimeout(1.0)
         try:
             probe.connect(str(path))
+        except FileNotFoundError:
+            return
         except ConnectionRefusedError:
             path.unlink(missing_ok=True)
             log.warning("%s: replaced the socket of a server that is gone", where)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -81,7 +81,8 @@ class Coverage:
         self._starts: list[int] = []
         self._ends: list[int] = []
         self._segments: list[_Segment] = []
-        for start, end, segment in _segments(list(grants)):
+        for run in _runs(list(grants)):
+            start, end, segment = run.start, run.end, _segment(run)
             if self._segments and self._ends[-1] == start and self._segments[-1] == segment:
                 self._ends[-1] = end
             else:
@@ -111,9 +112,9 @@ class Coverage:
         return "+".join(used)
 
     def allows_values(
-        self, start: int, count: int, values: Sequence[int] | None, whole: tuple[int, int] | None = None
+        self, start: int, count: int, values: Sequence[int | None] | None, whole: tuple[int, int] | None = None
     ) -> str | None:
-        """As `allows`, and each cell's value must lie in a limit that covers it; None: any value will do.
+        """As `allows`, and each cell's value must lie in a limit that covers it; None for one, or for all: any will do.
 
         A value of several registers must have all of them written: `whole` are the first register that is written
         entirely and the one after the last; None: all.
@@ -129,7 +130,7 @@ class Coverage:
         return "+".join(used)
 
     def short(
-        self, start: int, count: int, values: Sequence[int] | None, whole: tuple[int, int] | None = None
+        self, start: int, count: int, values: Sequence[int | None] | None, whole: tuple[int, int] | None = None
     ) -> int | None:
         """Give the first cell for which `allows_values` has no grant; None if there is none."""
         return next((cell for cell, name in self._walk(start, count, values, whole) if name is None), None)
@@ -150,7 +151,7 @@ class Coverage:
         return found
 
     def _walk(
-        self, start: int, count: int, values: Sequence[int] | None, whole: tuple[int, int] | None
+        self, start: int, count: int, values: Sequence[int | None] | None, whole: tuple[int, int] | None
     ) -> Iterator[tuple[int, str | None]]:
         """Go from cell to cell, many at once where that is the same: a cell, and the grant that allows it or None."""
         end = min(start + count, ADDRESSES)
@@ -174,14 +175,15 @@ class Coverage:
             cell += size
 
 
-def _plain(segment: _Segment, values: Sequence[int] | None, at: int) -> str | None:
+def _plain(segment: _Segment, values: Sequence[int | None] | None, at: int) -> str | None:
     if segment.plain is None:
         return None
-    return segment.plain.names[0] if values is None else segment.plain.allowing(values[at])
+    value = None if values is None else values[at]
+    return segment.plain.names[0] if value is None else segment.plain.allowing(value)
 
 
 def _typed(
-    segment: _Segment, values: Sequence[int] | None, cell: int, start: int, whole: tuple[int, int]
+    segment: _Segment, values: Sequence[int | None] | None, cell: int, start: int, whole: tuple[int, int]
 ) -> tuple[str | None, int]:
     """Name a grant that allows the typed value at a cell, and how many cells from there belong to it."""
     for kind in segment.typed:
@@ -189,42 +191,63 @@ def _typed(
         first = cell - (cell - kind.phase) % size
         if size > 1 and not (whole[0] <= first and first + size <= whole[1]):
             continue
-        if values is None:
-            name: str | None = kind.names[0]
-        else:
-            name = kind.allowing(kind.number.decode(values[first - start : first - start + size]))
+        value = _registers(values, first - start, size)
+        name = kind.names[0] if value is None else kind.allowing(kind.number.decode(value))
         if name is not None:
             return name, first + size - cell
     return None, 1
 
 
-def _segments(grants: list[CellGrant]) -> Iterable[tuple[int, int, _Segment]]:
-    """Cut the address space at every grant's edge and say, piece by piece, what covers it."""
+def _registers(values: Sequence[int | None] | None, at: int, size: int) -> Sequence[int] | None:
+    """Give the registers of one value; None: any will do, or one of them is not there."""
+    known = [register for register in (values or ())[at : at + size] if register is not None]
+    return known if len(known) == size else None
+
+
+class _Run(NamedTuple):
+    """Cells between two edges of grants, and the grants there: with a limit, and without. They change with the next."""
+
+    start: int
+    end: int
+    free: Mapping[CellGrant, int]
+    limited: Mapping[CellGrant, int]
+
+
+def effort(grants: Sequence[CellGrant]) -> int:
+    """Give the limits to be compiled, each as often as there are runs of cells in it that differ in their grants."""
+    return sum(len(run.limited) for run in _runs(grants) if not run.free)
+
+
+def _runs(grants: Sequence[CellGrant]) -> Iterator[_Run]:
+    """Cut the address space at every grant's edge."""
     opens: dict[int, list[CellGrant]] = {}
     closes: dict[int, list[CellGrant]] = {}
     for grant in grants:
         opens.setdefault(grant.start, []).append(grant)
         closes.setdefault(grant.end, []).append(grant)
-    edges = sorted({*opens, *closes})
-    active: dict[CellGrant, int] = {}
-    for edge, following in pairwise(edges):
+    free: dict[CellGrant, int] = {}
+    limited: dict[CellGrant, int] = {}
+    for edge, following in pairwise(sorted({*opens, *closes})):
         for grant in opens.get(edge, ()):
+            active = free if grant.low is None else limited
             active[grant] = active.get(grant, 0) + 1
         for grant in closes.get(edge, ()):
+            active = free if grant.low is None else limited
             active[grant] -= 1
             if not active[grant]:
                 del active[grant]
-        if active:
-            yield edge, following, _segment(active)
+        if free or limited:
+            yield _Run(edge, following, free, limited)
 
 
-def _segment(active: Iterable[CellGrant]) -> _Segment:
+def _segment(run: _Run) -> _Segment:
+    for grant in run.free:
+        return _Segment(grant.name, None, ())
     kinds: dict[tuple[Number, int], list[tuple[float, float, str]]] = {}
-    for grant in active:
-        if grant.low is None or grant.high is None:
-            return _Segment(grant.name, None, ())
-        phase = grant.start % grant.number.registers
-        kinds.setdefault((grant.number, phase), []).append((grant.low, grant.high, grant.name))
+    for grant in run.limited:
+        if grant.low is not None and grant.high is not None:
+            phase = grant.start % grant.number.registers
+            kinds.setdefault((grant.number, phase), []).append((grant.low, grant.high, grant.name))
     compiled = [_values(number, phase, intervals) for (number, phase), intervals in sorted(kinds.items())]
     plain = next((values for values in compiled if values.number == PLAIN), None)
     return _Segment(None, plain, tuple(values for values in compiled if values.number != PLAIN))
@@ -234,17 +257,16 @@ def _values(number: Number, phase: int, intervals: list[tuple[float, float, str]
     """Join intervals that overlap or, of whole numbers, follow each other."""
     lows: list[float] = []
     highs: list[float] = []
-    names: list[str] = []
+    names: list[dict[str, None]] = []
     for low, high, name in sorted(intervals):
         if highs and low <= highs[-1] + number.is_whole:
             highs[-1] = max(highs[-1], high)
-            if name not in names[-1].split("+"):
-                names[-1] += f"+{name}"
+            names[-1][name] = None
         else:
             lows.append(low)
             highs.append(high)
-            names.append(name)
-    return _Values(number, phase, number.registers, tuple(lows), tuple(highs), tuple(names))
+            names.append({name: None})
+    return _Values(number, phase, number.registers, tuple(lows), tuple(highs), tuple(map("+".join, names)))
 
 
 def _some_name(segment: _Segment) -> str:

@@ -1,4 +1,4 @@
-"""From when until when the certificates hold that a server shows and trusts."""
+"""From when until when the certificates hold that a server shows and trusts, at its doors and to a remote syslog."""
 
 from __future__ import annotations
 
@@ -38,6 +38,12 @@ def of(tls: Path | None, ssh: Path | None) -> tuple[Expiry, ...]:
 def own(found: Iterable[Expiry]) -> tuple[Expiry, ...]:
     """Give those that the server shows as its own."""
     return tuple(one for one in found if Path(one.file).name in {names.TLS_CHAIN, names.SSH_HOST_CERTIFICATE})
+
+
+def of_client(trust: Path, identity: Path | None) -> tuple[Expiry, ...]:
+    """Give the ends of the CAs that a client trusts, and of the certificate that it shows, if it does."""
+    shown = _x509(identity / names.TLS_CHAIN)[:1] if identity is not None else []
+    return (*shown, *_x509(trust))
 
 
 def _x509(file: Path) -> list[Expiry]:

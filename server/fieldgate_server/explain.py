@@ -244,7 +244,10 @@ def _unwritten(case: Case, rights: UnitRights, refused: Written) -> Short:
 
 
 def _first_short(
-    coverage: Coverage | None, cells: Cells, values: Sequence[int] | None = None, whole: tuple[int, int] | None = None
+    coverage: Coverage | None,
+    cells: Cells,
+    values: Sequence[int | None] | None = None,
+    whole: tuple[int, int] | None = None,
 ) -> int:
     cell = coverage.short(cells.start, cells.quantity, values, whole) if coverage else None
     return cells.start if cell is None else cell

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from struct import Struct
+
 from fieldgate_core.modbus import MAX_LENGTH_FIELD, MBAP_HEADER, MIN_LENGTH_FIELD
 
 Frame = tuple[bytes, int, bytes]
 """The four header bytes that a reply repeats (transaction and protocol id), the unit id, the PDU."""
+_PROTOCOL_AND_LENGTH = Struct(">HH").unpack_from
+_HEADER = Struct(">4sHB").pack
 
 
 class Framer:
@@ -36,9 +40,9 @@ class Framer:
             return frames
         while len(frames) < limit and available - position >= 6:
             # a bad protocol id or length is seen as soon as its bytes are there, not after a frame that never comes
-            length = buffer[position + 4] << 8 | buffer[position + 5]
-            if buffer[position + 2] or buffer[position + 3]:
-                self.violation = f"protocol id {int.from_bytes(buffer[position + 2 : position + 4], 'big')}, not 0"
+            protocol, length = _PROTOCOL_AND_LENGTH(buffer, position + 2)
+            if protocol:
+                self.violation = f"protocol id {protocol}, not 0"
                 break
             if not MIN_LENGTH_FIELD <= length <= MAX_LENGTH_FIELD:
                 self.violation = f"length {length}, not {MIN_LENGTH_FIELD} to {MAX_LENGTH_FIELD}"
@@ -54,5 +58,4 @@ class Framer:
 
 def reply(head: bytes, unit: int, pdu: bytes) -> bytes:
     """Build the frame that answers the request with this head and unit."""
-    size = len(pdu) + 1
-    return b"%b%c%c%c%b" % (head, size >> 8, size & 0xFF, unit, pdu)
+    return _HEADER(head, len(pdu) + 1, unit) + pdu

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from fieldgate_core.modbus import File, FunctionCode, Table
 from fieldgate_server.device import Device
@@ -72,6 +72,9 @@ class Function(ABC):
     writes: Table | None = None
     kind: Kind = Kind.READ
     sub: int | None = None
+
+    steady: ClassVar[bool] = False
+    """It acts on no cell; which cells a request means, and whether they are there, is the same at any time."""
 
     @property
     def name(self) -> str:

@@ -17,6 +17,7 @@ import asyncio
 import logging
 from asyncio import Future
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from fieldgate_core.modbus import ExceptionCode, exception_meaning, exception_pdu
 from fieldgate_server.audit import Audit, AuditError, facts_text
@@ -26,9 +27,10 @@ from fieldgate_server.functions import Kind, Request
 from fieldgate_server.grants import STOP
 from fieldgate_server.identity import Identity
 from fieldgate_server.judgement import judge, unreadable
+from fieldgate_server.later import failed, result, settle
 from fieldgate_server.lock import Lock
 from fieldgate_server.rates import Bucket
-from fieldgate_server.rights import Right, UnitRights
+from fieldgate_server.rights import Right, Rights, UnitRights
 from fieldgate_server.units import Unit, Units
 
 log = logging.getLogger("fieldgate.guard")
@@ -38,30 +40,26 @@ _ENDS = frozenset({"ended", "expired", "closed"})
 """What a session's lines call its end: in its time, or because somebody or something has ended it."""
 _RESTART = "8/01"
 """The one function that a unit in listen-only mode still carries out (V1.1b3, 6.8)."""
+_REMEMBERED = 256
+"""Different reads of one session that are not judged again while its rights stay."""
+
+
+class _Allowed(NamedTuple):
+    """A steady request that these rights allow on cells that are there."""
+
+    rights: Rights
+    unit: Unit
+    right: Right
+    request: Request
 
 
 class Guard:
     """Answers the requests of one identity, and counts them; `leave` is to be called when its session is over."""
 
     __slots__ = (
-        "_audit",
-        "_holding",
-        "_intended",
-        "_leaving",
-        "_lock",
-        "_over",
-        "_rate",
-        "_units",
-        "_who",
-        "asked",
-        "counts",
-        "head",
-        "identity",
-        "leave",
-        "reads",
-        "refusals",
-        "writes",
-    )
+        "_allowed", "_audit", "_holding", "_intended", "_leaving", "_lock", "_over", "_rate", "_units", "_who",
+        "asked", "counts", "head", "identity", "leave", "reads", "refusals", "writes",
+    )  # fmt: skip
 
     def __init__(  # noqa: PLR0913
         self,
@@ -85,11 +83,10 @@ class Guard:
         self._over = False
         self._leaving: list[Callable[[], None]] = []
         self._holding = False
+        self._allowed: dict[tuple[int, bytes], _Allowed] = {}
         self.head = _NO_HEAD
         self.asked = 0
-        self.reads = 0
-        self.writes = 0
-        self.refusals = 0
+        self.reads = self.writes = self.refusals = 0
 
     def on_leave(self, callback: Callable[[], None]) -> None:
         """Have `callback` called once, as soon as nothing more is to be carried out for this session."""
@@ -98,8 +95,7 @@ class Guard:
     def become(self, identity: Identity) -> None:
         """Go on with what this session's peer is judged to be now."""
         self.identity = identity
-        who = {"identity": identity.name, "role": identity.role, "door": identity.door, "peer": identity.peer}
-        self._who = facts_text(who) + " "
+        self._who = identity.who
 
     def holds(self) -> bool:
         """Tell whether a write waits for its intent to be durable: what its session asks next must not overtake it."""
@@ -110,21 +106,35 @@ class Guard:
 
         `head` are the four bytes of its frame that a reply repeats.
         """
+        self.head, self.asked = head, asked
+        allowed = self._allowed.get((asked, pdu))
+        if allowed is not None:
+            rights, unit, right, request = allowed
+            # whatever changes a right, a reload or time, makes other Rights
+            if (
+                rights is self.identity.rights
+                and not unit.device.listen_only
+                and (not self._rate.limited or self._rate.take())
+            ):
+                return self._answered(unit, pdu, self._read(unit, right, request, pdu))
+        return self._judged(asked, pdu)
+
+    def _judged(self, asked: int, pdu: bytes) -> bytes | Future[bytes]:
         number = self._units.number[asked]
         unit = self._units.get(number)
         rights = self.identity.rights.units.get(number)
         if unit is None or rights is None:
             return self._elsewhere(number, unit, rights, pdu)
-        device = unit.device
-        if device.listen_only:
+        if unit.device.listen_only:
             return self._unanswered(number, unit, rights, pdu)
-        self.head = head
-        self.asked = asked
-        reply = self._answer(number, unit, rights, pdu)
+        return self._answered(unit, pdu, self._answer(number, unit, rights, pdu))
+
+    def _answered(self, unit: Unit, pdu: bytes, reply: bytes | Future[bytes]) -> bytes | Future[bytes]:
+        """Have the unit's device count a reply."""
         if not isinstance(reply, bytes):
-            reply.add_done_callback(lambda done: device.answered(_result(done) or _failed(pdu[0])))
+            reply.add_done_callback(lambda done: unit.device.answered(result(done) or failed(pdu[0])))
         elif reply:
-            device.answered(reply)
+            unit.device.answered(reply)
         return reply
 
     def _elsewhere(self, number: int, unit: Unit | None, rights: UnitRights | None, pdu: bytes) -> bytes:
@@ -163,11 +173,19 @@ class Guard:
             return self._write(number, unit, rights, right, request, pdu)
         if self._rate.limited and not self._rate.take():
             return self._busy(number, pdu)
-        self.reads += 1
         if not unit.has(function, request):
+            self.reads += 1
             return self._fault(Step.ADDRESS, pdu[0], ExceptionCode.ILLEGAL_DATA_ADDRESS)
+        if function.steady:
+            if len(self._allowed) >= _REMEMBERED:
+                self._allowed.clear()
+            self._allowed[self.asked, pdu] = _Allowed(self.identity.rights, unit, right, request)
+        return self._read(unit, right, request, pdu)
+
+    def _read(self, unit: Unit, right: Right, request: Request, pdu: bytes) -> bytes | Future[bytes]:
+        self.reads += 1
         reply = self._perform(unit, right, request, pdu)
-        return _failed(pdu[0]) if reply is None else reply
+        return failed(pdu[0]) if reply is None else reply
 
     def _write(  # noqa: PLR0913
         self, number: int, unit: Unit, rights: UnitRights, right: Right, request: Request, pdu: bytes
@@ -233,7 +251,7 @@ class Guard:
         if not isinstance(reply, Future):
             return self._recorded(event, reply, pdu, what, old, new)
         later: Future[bytes] = asyncio.get_running_loop().create_future()
-        reply.add_done_callback(lambda done: _settle(later, self._recorded(event, _result(done), pdu, what, old, new)))
+        reply.add_done_callback(lambda done: settle(later, self._recorded(event, result(done), pdu, what, old, new)))
         return later
 
     def _when_durable(  # noqa: PLR0913
@@ -249,11 +267,11 @@ class Guard:
             self.head, self.asked = asked
             unit, rights = self._units.get(number), self.identity.rights.units.get(number)
             if done.cancelled() or done.exception() or self._over or unit is None or rights is None:
-                failed = self._fault(Step.TRAIL, pdu[0], ExceptionCode.SERVER_DEVICE_FAILURE)
-                _settle(later, self._recorded(event, failed, pdu, what, None, new))
+                fault = self._fault(Step.TRAIL, pdu[0], ExceptionCode.SERVER_DEVICE_FAILURE)
+                settle(later, self._recorded(event, fault, pdu, what, None, new))
                 return
             if unit.device.listen_only and name_of(pdu) != _RESTART:
-                self._recorded(event, _failed(pdu[0]), pdu, what, None, new)
+                self._recorded(event, failed(pdu[0]), pdu, what, None, new)
                 later.set_result(b"")
                 return
             self._intended = what, new
@@ -261,9 +279,9 @@ class Guard:
             if self._intended is not None:
                 # something else came of it, which has lines of its own; this one has been refused
                 self._intended = None
-                refused = reply if isinstance(reply, bytes) and reply and reply[0] & 0x80 else _failed(pdu[0])
+                refused = reply if isinstance(reply, bytes) and reply and reply[0] & 0x80 else failed(pdu[0])
                 self._recorded(event, refused, pdu, what, None, new)
-            _settle(later, reply)
+            settle(later, reply)
 
         durable.add_done_callback(go_on)
         return later
@@ -274,7 +292,7 @@ class Guard:
         """Write the outcome down; a write whose outcome cannot be written is not acknowledged."""
         outcome = "unknown" if reply is None else "refused" if reply and reply[0] & 0x80 else "done"
         self.counts.acts[event, outcome] += 1
-        answer = _failed(pdu[0]) if reply is None else reply
+        answer = failed(pdu[0]) if reply is None else reply
         try:
             exception = f"{reply[1]:02X}" if reply and reply[0] & 0x80 else None
             durable = self._audit.line(
@@ -286,7 +304,7 @@ class Guard:
             return answer
         later: Future[bytes] = asyncio.get_running_loop().create_future()
         durable.add_done_callback(
-            lambda done: _settle(
+            lambda done: settle(
                 later, self._unrecorded(event, what, pdu) if done.cancelled() or done.exception() else answer
             )
         )
@@ -294,7 +312,7 @@ class Guard:
 
     def _unrecorded(self, event: str, what: str, pdu: bytes) -> bytes:
         log.error("the outcome of a %s is not in the trail: %s", event, what)
-        return _failed(pdu[0])
+        return failed(pdu[0])
 
     def _perform(self, unit: Unit, right: Right, request: Request, pdu: bytes) -> bytes | Future[bytes] | None:
         """Execute; None if the unit failed on the way, and nobody knows how far it came."""
@@ -376,22 +394,5 @@ def _right(rights: UnitRights, pdu: bytes) -> Right | None:
     return rights.functions.get(pdu[0]) or rights.sub_function(pdu)
 
 
-def _failed(code: int) -> bytes:
-    return exception_pdu(code, ExceptionCode.SERVER_DEVICE_FAILURE)
-
-
 def _hex(data: bytes | None) -> str | None:
     return data.hex() if data else None
-
-
-def _result(done: Future[bytes]) -> bytes | None:
-    return None if done.cancelled() or done.exception() else done.result()
-
-
-def _settle(later: Future[bytes], reply: bytes | Future[bytes]) -> None:
-    """Give a future its reply, which may be another future's."""
-    if isinstance(reply, bytes):
-        if not later.done():
-            later.set_result(reply)
-    else:
-        reply.add_done_callback(lambda done: _settle(later, _result(done) or b""))

@@ -14,6 +14,7 @@ from fieldgate_core.credentials import (
 )
 from fieldgate_server.policy import NULL_ROLE, OWNER_ROLE, OwnerPolicy, Policy
 from fieldgate_server.rights import NO_RIGHTS, Rights
+from fieldgate_server.trail_text import facts_text
 
 INVALID_ROLE = "INVALID"
 
@@ -39,6 +40,12 @@ class Identity(NamedTuple):
     peer: str
     fault: str | None = None
     expires: float | None = None
+
+    @property
+    def who(self) -> str:
+        """Who asks, as the trail's lines write it, with a space behind."""
+        facts = {"identity": self.name, "role": self.role, "door": self.door, "peer": self.peer}
+        return f"{facts_text(facts)} "
 
 
 def conclude(credentials: Credentials, policy: Policy, user: UserLookup) -> Identity:

@@ -34,12 +34,12 @@ def unreadable(unit: Unit, rights: UnitRights, right: Right, request: Request) -
 class Written(NamedTuple):
     """Cells that a write changes in one table or file, and what limits are to hold for.
 
-    `values` are the registers that result (None: any will do); those from `whole[0]` to before `whole[1]` are written
-    entirely.
+    `values` are the registers that result (None: any will do, also for one of them that is not there); those from
+    `whole[0]` to before `whole[1]` are written entirely.
     """
 
     cells: Cells
-    values: Sequence[int] | None
+    values: Sequence[int | None] | None
     whole: tuple[int, int]
 
 
@@ -80,6 +80,7 @@ def written(named: Cells, effect: Effect, *, there: bool) -> Written:
         end = min(named.start + named.quantity, ADDRESSES)
         whole = (named.start + 15) >> 4, end >> 4
     if data is not None:
-        return Written(cells, unpack(f">{len(data) // 2}H", data), whole)
+        known = unpack(f">{len(data) // 2}H", data)
+        return Written(cells, (*known, *[None] * (quantity - len(known))), whole)
     # what results can't be known, so it lies within no limit: only a grant without one allows it
     return Written(cells, [_NO_VALUE] * quantity if there else None, whole)

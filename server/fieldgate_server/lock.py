@@ -35,12 +35,9 @@ class Lock:
         self._folder = folder
         self._busy = asyncio.Lock()
         self.held: Held | None = None
-        if folder is None:
-            return
-        if not folder.is_dir():
-            raise ConfigError(str(folder), "no such folder", hint=f"mkdir -m 700 {folder}")
-        trusted_file.check(folder)
-        self.held = _read(folder / _NAME)
+        if folder is not None:
+            check_folder(folder)
+            self.held = _read(folder / _NAME)
 
     async def take(self, by: str) -> None:
         """Lock at once, and return when the disk knows it. Raises ConfigError if it never will; it is held even so."""
@@ -71,6 +68,13 @@ class Lock:
         if self._folder is None:
             raise ConfigError("state", "is not set, so a lock would not outlive the server")
         return self._folder
+
+
+def check_folder(folder: Path) -> None:
+    """Check that a folder can keep a lock. Raises ConfigError if it is not there, or others can write it."""
+    if not folder.is_dir():
+        raise ConfigError(str(folder), "no such folder", hint=f"mkdir -m 700 {folder}")
+    trusted_file.check(folder)
 
 
 def _read(path: Path) -> Held | None:

@@ -104,8 +104,8 @@ class MemoryUnit:
         (cells,) = written
         registers = values
         if isinstance(self.coils, PackedBits) and cells.space is Table.COILS:
-            there = values is not None and cells.start + cells.quantity <= self.coils.size
-            registers = self.coils.registers_after(cells.start, cells.quantity, values)[1] if values and there else None
+            there = min(cells.quantity, self.coils.size - cells.start)
+            registers = self.coils.registers_after(cells.start, there, values)[1] if values and there > 0 else None
         return [
             Effect(view, registers if view.space in {Table.HOLDING, Table.INPUT} else None if view != cells else values)
             for view in views(self.layout, cells)

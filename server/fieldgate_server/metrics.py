@@ -177,10 +177,13 @@ class Metrics(Collector):
             "The end of every certificate that is loaded, in seconds since 1970",
             labels=["file", "name"],
         )
-        # a file of the same name may serve two purposes, and hold the same certificate
-        ends = {(Path(found.file).name, found.name): found.ends for found in self._from.certificates()}
-        for labels, until in ends.items():
-            expiry.add_metric(labels, math.inf if until is None else until)
+        # files of the same name may serve several purposes: of their certificates of one name the first end counts
+        ends: dict[tuple[str, str], float] = {}
+        for one in self._from.certificates():
+            labels = Path(one.file).name, one.name
+            ends[labels] = min(ends.get(labels, math.inf), math.inf if one.ends is None else one.ends)
+        for labels, first in ends.items():
+            expiry.add_metric(labels, first)
         yield expiry
         yield from self._crls()
         yield GaugeMetricFamily(

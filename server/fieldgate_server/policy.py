@@ -18,7 +18,7 @@ from fieldgate_core.modbus import File, Space
 from fieldgate_server import grants
 from fieldgate_server.catalogue import FUNCTIONS
 from fieldgate_server.cells import ALL_FILES
-from fieldgate_server.coverage import CellGrant, Coverage
+from fieldgate_server.coverage import CellGrant, Coverage, effort
 from fieldgate_server.functions import Kind
 from fieldgate_server.grants import MANAGE, Grant, GrantSettings
 from fieldgate_server.periods import ALWAYS, Period
@@ -27,6 +27,8 @@ from fieldgate_server.rights import NO_RIGHTS, Rights, UnitRights
 NULL_ROLE = "NULL"
 LOOK_AGAIN = 10.0
 """Seconds within which a wall clock that was set is noticed."""
+MOST_LIMITS = 1_000_000
+"""Limits of one role, each counted once for every run of its cells in which another one begins or ends."""
 _FINGERPRINT = "SHA256:[A-Za-z0-9+/]{43}"
 """As `ssh-keygen -l` prints it: the base64 of 32 bytes, without padding."""
 
@@ -88,7 +90,10 @@ class Policy:
         self._groups: dict[str, str] = {}
         for name, value in identity.items():
             self._map(name, value, f"{where}: identity.{name}")
-        self._rights = {name: _compile(_holding(some, now, self.latest)) for name, some in self._grants.items()}
+        for name, some in self._grants.items():
+            self._check_effort(some, f"{where}: role.{name}.grants")
+        holding = {name: _holding(some, now, self.latest) for name, some in self._grants.items()}
+        self._rights = {} if self.faults else {name: _compile(some) for name, some in holding.items()}
 
     def _role(self, name: str, role: RoleSettings, key: str) -> tuple[Grant, ...]:
         if name == NULL_ROLE and role.issuers:
@@ -112,6 +117,20 @@ class Policy:
             except ConfigError as error:  # noqa: PERF203 - all that is wrong is told at once
                 self.faults.append(error)
         return tuple(compiled)
+
+    def _check_effort(self, some: tuple[Grant, ...], key: str) -> None:
+        """Check that a role's limits can be compiled in a moment, whichever of its grants hold."""
+        written = (
+            spaces
+            for _, its in _units_alike(some)
+            for spaces in _by_space(cell for grant in its for cell in grant.write).values()
+        )
+        if sum(effort(cells) for cells in written) > MOST_LIMITS:
+            self._wrong(
+                key,
+                f"its limits overlap in more than {MOST_LIMITS:,} ways",
+                "give limits that belong together the same range of cells, or split the role",
+            )
 
     def _map(self, name: str, value: KeySettings | str, where: str) -> None:
         kind, _, rest = name.partition(":")
@@ -265,21 +284,27 @@ def _holding(some: Iterable[Grant], now: float, latest: float) -> tuple[Grant, .
 
 def _compile(holding: Iterable[Grant]) -> Rights:
     """Compile grants to rights; each different set of them once, since `units = "all"` means 254 units alike."""
-    on_unit: dict[int, list[Grant]] = {}
+    some = tuple(holding)
     manage: dict[str, str] = {}
-    for grant in holding:
+    for grant in some:
         for word in grant.manage:
             manage.setdefault(word, grant.name)
+    units: dict[int, UnitRights] = {}
+    for numbers, its in _units_alike(some):
+        units |= dict.fromkeys(numbers, _unit_rights(its))
+    return Rights(units, manage)
+
+
+def _units_alike(some: Iterable[Grant]) -> list[tuple[list[int], list[Grant]]]:
+    """Sort units by the grants that they have: the numbers of those that are alike, and their grants."""
+    on_unit: dict[int, list[Grant]] = {}
+    for grant in some:
         for unit in grant.units:
             on_unit.setdefault(unit, []).append(grant)
-    made: dict[tuple[str, ...], UnitRights] = {}
-    units: dict[int, UnitRights] = {}
-    for unit, some in on_unit.items():
-        key = tuple(grant.name for grant in some)
-        if key not in made:
-            made[key] = _unit_rights(some)
-        units[unit] = made[key]
-    return Rights(units, manage)
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for unit, its in on_unit.items():
+        alike.setdefault(tuple(grant.name for grant in its), []).append(unit)
+    return [(numbers, on_unit[numbers[0]]) for numbers in alike.values()]
 
 
 def _unit_rights(some: list[Grant]) -> UnitRights:
@@ -291,10 +316,15 @@ def _unit_rights(some: list[Grant]) -> UnitRights:
     return UnitRights(read, _coverage(cell for grant in some for cell in grant.write), named)
 
 
-def _coverage(granted: Iterable[tuple[Space, CellGrant]]) -> dict[Space, Coverage]:
+def _by_space(granted: Iterable[tuple[Space, CellGrant]]) -> dict[Space, list[CellGrant]]:
     spaces: dict[Space, list[CellGrant]] = {}
     for space, cells in granted:
         spaces.setdefault(space, []).append(cells)
+    return spaces
+
+
+def _coverage(granted: Iterable[tuple[Space, CellGrant]]) -> dict[Space, Coverage]:
+    spaces = _by_space(granted)
     everywhere = spaces.get(ALL_FILES, [])
     return {
         space: Coverage([*cells, *everywhere] if isinstance(space, File) and space != ALL_FILES else cells)

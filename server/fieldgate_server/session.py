@@ -15,7 +15,7 @@ from typing import Any, Protocol, cast
 from fieldgate_core import trace
 from fieldgate_core.modbus import ExceptionCode, exception_pdu
 from fieldgate_server.counts import Counts, Step
-from fieldgate_server.framing import Framer, reply
+from fieldgate_server.framing import Frame, Framer, reply
 from fieldgate_server.guard import Guard
 from fieldgate_server.quit_word import QuitWord
 
@@ -63,7 +63,7 @@ class Session(asyncio.Protocol):
         self._quit_word = quit_word
         self._framer = Framer()
         self._slots: deque[_Slot] = deque()
-        self._held: deque[tuple[bytes, int, bytes]] = deque()
+        self._held: deque[Frame] = deque()
         """Requests behind a write that waits for the trail."""
         self._transport: asyncio.Transport | None = None
         self._guard: Guard | None = None
@@ -187,46 +187,54 @@ class Session(asyncio.Protocol):
     def _turn(self) -> None:
         self._turn_due = None
         transport, guard = self._transport, self._guard
-        if transport is None or guard is None or self._ending:
+        if transport is None or guard is None or self._ending or guard.holds():
             return
-        if guard.holds():
-            return
-        room = min(TURN, SLOTS - len(self._slots))
-        held, self._held = self._held, deque()
-        fresh = self._framer.take(max(0, room - len(held)))
-        self.requests += len(fresh)
-        frames = [*held, *fresh]
-        counts, arrived = guard.counts, self._arrived
+        slots, counts, arrived = self._slots, guard.counts, self._arrived
+        room = min(TURN, SLOTS - len(slots)) if slots else TURN
+        frames = self._frames(room)
         out: list[bytes] = []
-        for index, (head, unit, pdu) in enumerate(frames):
-            if guard.holds():
-                self._held.extend(frames[index:])
-                break
+        waits = False
+        for index, (head, unit, pdu) in enumerate(frames, 1):
             if self._show is not None:
                 self._show(trace.text(reply(head, unit, pdu), reply=False, peer=guard.identity.peer))
             answer = guard.answer(unit, pdu, head)
             if not isinstance(answer, bytes):
                 self._later(counts, head, unit, pdu, answer)
+                waits = guard.holds()
+                if waits:
+                    self._held.extend(frames[index:])
+                    break
                 continue
             frame = self._reply(counts, head, unit, pdu, answer)
-            if self._slots:
-                self._slots.append(_Slot(frame, arrived))
+            if slots:
+                slots.append(_Slot(frame, arrived))
             elif frame:
                 out.append(frame)
-        if len(out) == 1:
-            transport.write(out[0])
-            counts.latencies[(perf_counter_ns() - arrived).bit_length()] += 1
-        elif out:
-            transport.writelines(out)
+        if out:
+            if len(out) == 1:
+                transport.write(out[0])
+            else:
+                transport.writelines(out)
             # the replies of a turn leave together, so each took as long as the turn
             counts.latencies[(perf_counter_ns() - arrived).bit_length()] += len(out)
         if self._framer.violation is not None or self._peer_ended:
             self._regulate()
             self._finish_if_due()
-        elif len(frames) == room and not guard.holds():
+        elif len(frames) == room and not waits:
             self._schedule()
-        elif guard.holds() or not self._reading:
+        elif waits or not self._reading:
             self._regulate()
+
+    def _frames(self, room: int) -> list[Frame]:
+        """Take as many requests as there is room for, those that had to wait first."""
+        if not self._held:
+            frames = self._framer.take(room)
+            self.requests += len(frames)
+            return frames
+        held, self._held = self._held, deque()
+        fresh = self._framer.take(max(0, room - len(held)))
+        self.requests += len(fresh)
+        return [*held, *fresh]
 
     def _reply(self, counts: Counts, head: bytes, unit: int, pdu: bytes, answer: bytes) -> bytes:
         """Give the frame of a reply, empty where there is none: a unit in listen-only mode."""

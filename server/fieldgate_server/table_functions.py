@@ -28,6 +28,8 @@ _FOUR = Struct(">HHHH").unpack_from
 class ReadBits(Function):
     """FC1 and FC2 (V1.1b3, 6.1 and 6.2)."""
 
+    steady = True
+
     def parse(self, pdu: bytes) -> Request | None:
         if len(pdu) != 5:
             return None
@@ -42,6 +44,8 @@ class ReadBits(Function):
 
 class ReadRegisters(Function):
     """FC3 and FC4 (V1.1b3, 6.3 and 6.4)."""
+
+    steady = True
 
     def parse(self, pdu: bytes) -> Request | None:
         if len(pdu) != 5:

@@ -32,8 +32,10 @@ line. Run it as the server's user, with the server stopped.
 _VERIFY = """\
 Finds lines that were changed, are missing, stand in the wrong place or were cut
 off, and names each by file, line and sequence. Files that were rotated away from
-FILE (FILE.1, FILE.2, ...) are read first, the oldest first. A cut at the very end
-shows only against a head, which the server sends to the remote syslog each minute.
+FILE (FILE.1, FILE.2, ..., or FILE-20261203 and the like by logrotate's dateext)
+are read first, the oldest first; compressed ones must be unpacked before. A cut
+at the very end shows only against a head, which the server sends to the remote
+syslog each minute.
 Exit code 0: the trail is sound; 1: it is not.
 """
 
@@ -115,7 +117,7 @@ def _nobody_writes(trail: Path) -> Iterator[None]:
 def check_trail(trail: Path, key_file: str, head: str | None) -> int:
     """Verify a trail and say what was found; gives the exit code. Raises ConfigError for what cannot be read."""
     from fieldgate_server.trail_chain import pair
-    from fieldgate_server.trail_tail import rotated
+    from fieldgate_server.trail_tail import compressed, older
     from fieldgate_server.trail_verify import verify
 
     first_key = _key(key_file)
@@ -125,7 +127,13 @@ def check_trail(trail: Path, key_file: str, head: str | None) -> int:
         raise ConfigError("--head", str(error)) from None
     if not trail.exists():
         raise ConfigError(str(trail), "no such file")
-    report = verify(_lines([*reversed(rotated(trail)), trail]), first_key, wanted)
+    try:
+        files = [*reversed(older(trail)), trail]
+    except OSError as error:
+        raise ConfigError(str(error.filename), f"cannot be read: {error.strerror}") from None
+    report = verify(_lines(files), first_key, wanted)
+    for path in compressed(trail):
+        sys.stdout.write(f"{path.name} was not read: it is compressed, so unpack it and verify again\n")
     _say(report, first_key.sequence)
     return EXIT_BROKEN if report.faults else EXIT_OK
 

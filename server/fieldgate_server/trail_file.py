@@ -17,23 +17,22 @@ from fieldgate_server import trail_state
 from fieldgate_server.trail_chain import BEGINNING, Link, seal, torn_mark
 from fieldgate_server.trail_clock import Clock
 from fieldgate_server.trail_settings import AuditSettings
-from fieldgate_server.trail_tail import catch_up, rotated, tail
+from fieldgate_server.trail_tail import catch_up, latest, rotated, tail
 from fieldgate_server.trail_text import facts_text, wall_time
 
 log = logging.getLogger("fieldgate.audit")
 
 _LOOK_EVERY = 1.0
 """Seconds between two looks at whether somebody has renamed the file."""
-_LAST_NUMBER = 1000
-"""Files above `keep` are deleted up to this number; beyond it they are somebody else's, such as FILE.20261203."""
 
 Text = tuple[float, str]
 """When it happened (seconds since 1970), and the line from `event=` on."""
 
 
 class Written(NamedTuple):
-    """The lines that stand whole in the file, and why there are not more."""
+    """The lines that stand whole in the file, those of the trail's own before them, and why there are not more."""
 
+    opening: list[bytes]
     lines: list[bytes]
     error: OSError | None
 
@@ -89,8 +88,11 @@ class TrailFile:
 
     def _find_end(self) -> None:
         self._open_end = False
+        self.latest = 0.0
+        """The latest time that the trail knew when it was opened, in seconds since 1970."""
         if not self._regular:
             return
+        self.latest = latest(self.path)
         self._open_end = _ends_open(self.path, self._size)
         self._state = trail_state.load(self.path)
         if self._state is None:
@@ -111,7 +113,7 @@ class TrailFile:
     def append(self, texts: Sequence[Text]) -> Written:
         """Append lines. Those that are written whole are never written again, whatever went wrong after them."""
         if not texts:
-            return Written([], None)
+            return Written([], [], None)
         self._look()
         if self._settings.rotate_bytes and self._regular and not self._open_end:
             expected = sum(len(text) + 150 for _, text in texts)
@@ -136,10 +138,8 @@ class TrailFile:
             self._link = links[whole - 1]
             self._save(self._link)
         if whole >= len(opening):
-            del lines[: len(opening)]
-            whole -= len(opening)
             self._deleted.clear()
-        return Written(lines[:whole], error)
+        return Written(lines[: min(whole, len(opening))], lines[len(opening) : whole], error)
 
     def _settle(self, taken: int, lines: list[bytes]) -> int:
         """Count the whole lines of the bytes that were taken, and remember what was torn."""
@@ -208,7 +208,7 @@ class TrailFile:
         try:
             numbers = {int(path.suffix[1:]) for path in rotated(self.path)}
             free = next((number for number in range(1, keep + 1) if number not in numbers), None)
-            surplus = sorted(number for number in numbers if keep < number <= _LAST_NUMBER)
+            surplus = sorted(number for number in numbers if keep < number)
             if free is None:
                 free = keep
                 surplus.insert(0, keep)

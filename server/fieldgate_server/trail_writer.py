@@ -241,7 +241,7 @@ class Writer:
         if lost or late:
             said.append((now, f"event=trail state=recovered lost={lost} late={late}"))
         own = [*said, *self._own]
-        lines, error = self._trail.append([*own, *[entry.text for entry in batch]])
+        opening, lines, error = self._trail.append([*own, *[entry.text for entry in batch]])
         del self._own[: max(0, len(lines) - len(said))]
         done = max(0, len(lines) - len(own))
         if error is not None:
@@ -256,8 +256,8 @@ class Writer:
             self._late -= late if lines else 0
         self._tell(batch[:flushed], None)
         self._tell(batch[flushed:], error)
-        if lines:
-            self._written(lines)
+        if opening or lines:
+            self._written([*opening, *lines])
 
     def _tell(self, batch: list[_Entry], error: OSError | None) -> None:
         """Settle lines; those who wait on one loop are told in one go."""

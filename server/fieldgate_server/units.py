@@ -27,7 +27,10 @@ class Asker(Protocol):
 
 
 class Effect(NamedTuple):
-    """Cells that a write changes, as one table or file shows them; `values` in wire order, None: not known."""
+    """Cells that a write changes, as one table or file shows them; `values` in wire order, None: not known.
+
+    Where cells at the end are not there, `values` may end before them.
+    """
 
     cells: Cells
     values: bytes | None

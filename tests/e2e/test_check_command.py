@@ -111,6 +111,43 @@ def revoked(folder: Path, _pki: Pki) -> None:
     (folder / "server.toml").write_text(f'revoked = "revoked"\n{settings}')
 
 
+def operators_folder(lines: str) -> Spoil:
+    """Write settings for the operator's commands; `open` is a folder that everybody can write."""
+
+    def spoil(folder: Path, _pki: Pki) -> None:
+        (folder / "open").mkdir(exist_ok=True)
+        (folder / "open").chmod(0o777)
+        text = (folder / "server.toml").read_text()
+        (folder / "server.toml").write_text(f"{lines}\n{text}")
+
+    return spoil
+
+
+def exporter(ca: str = "ca.pem", identity: str = "odd", starts: float = -DAY, ends: float = 31 * DAY) -> Spoil:
+    """Name a remote syslog whose CA is in `ca.pem`, and a certificate to show it in the folder `odd`."""
+
+    def spoil(folder: Path, pki: Pki) -> None:
+        shutil.copy(pki.client("viewer") / "tls-server-ca.pem", folder / "ca.pem")
+        minted = Tls(issuing_ca(pki), starts=starts, ends=ends)
+        shutil.copytree(minted.identity(pki, folder / "minted"), folder / "odd")
+        syslog = f'host = "logs", ca = "{ca}", identity = "{identity}"'
+        audit = f'audit = {{ file = "audit.log", syslog = {{ {syslog} }} }}'
+        lines = (folder / "server.toml").read_text().splitlines()
+        told = [audit if line.startswith("audit =") else line for line in lines]
+        assert audit in told
+        (folder / "server.toml").write_text("\n".join(told))
+
+    return spoil
+
+
+def metrics(line: str) -> Spoil:
+    def spoil(folder: Path, _pki: Pki) -> None:
+        with (folder / "server.toml").open("a") as file:
+            file.write(f"\n[metrics]\n{line}\n")
+
+    return spoil
+
+
 def test_what_is_well_is_said_to_be(folder: Path) -> None:
     before = sorted(path.name for path in folder.rglob("*"))
     done = check(folder)
@@ -141,6 +178,16 @@ ERRORS: list[tuple[Spoil, str, str]] = [
     (crl_of(issuing_ca, ends=HOUR, broken=True), "list.crl: holds a CRL that is damaged", "fetch it anew"),
     (crl_of(root_ca, ends=HOUR), "list.crl: holds no CRL of CN=test-issuing-1", "fetch it anew"),
     (revoked, "revoked: line 2: 'ann' is no typed name", "unix:USER"),
+    (operators_folder('control = "none/socket"\nstate = "."'), "none/socket: there is no such folder", "mkdir -m 750"),
+    (operators_folder('state = "none"'), "/none: no such folder", "mkdir -m 700"),
+    (operators_folder('state = "open"'), "/open: others can write this file", "chmod go-w"),
+    (operators_folder('control = "open/socket"\nstate = "."'), "/open: others can write this file", "chmod go-w"),
+    (operators_folder('control = "policy.toml"\nstate = "."'), "is there already, and is no socket", "another path"),
+    (exporter(ca="none.pem"), "none.pem: cannot be read", ""),
+    (exporter(ca="policy.toml"), "policy.toml: holds no CA certificate", ""),
+    (exporter(identity="none"), "/none: no such file or folder", ""),
+    (exporter(starts=-2 * DAY, ends=-DAY), "odd/tls-chain.pem: the certificate expired on", "issue a new one"),
+    (metrics('host = "0.0.0.0"'), "metrics: host '0.0.0.0' is not loopback", ""),
     (recording, "values.csv: line 2, column input 0: 'many' is not a whole number", ""),
 ]
 
@@ -179,6 +226,8 @@ WARNINGS: list[tuple[Spoil, str]] = [
     (tls_that_lasts(DAY, 60 * DAY), "id/tls-chain.pem: the clock looks wrong"),
     (crl_of(issuing_ca, ends=-60), "list.crl: the CRL of CN=test-issuing-1 expired on"),
     (crl_of(issuing_ca, ends=HOUR / 2), "list.crl: the CRL of CN=test-issuing-1 is past half of its life"),
+    (exporter(ends=29 * DAY), "odd/tls-chain.pem: CN=odd ends on"),
+    (metrics('users = ["no-such-user", "root"]'), "metrics.users: this machine has no user 'no-such-user'"),
     (
         edit("policy.toml", 'units = "1", read', 'until = "2020-01-01", units = "1", read'),
         "role.viewer: grant viewer[0] has ended: it held until 2020-01-01",
@@ -196,7 +245,13 @@ def test_a_warning_keeps_nothing_from_starting(folder: Path, site_pki: Pki, spoi
     assert done.stdout.endswith("server.toml: 0 errors, 1 warning\n")
 
 
-@pytest.mark.parametrize("spoil", [tls_that_lasts(-DAY, 31 * DAY), ssh_that_lasts(-DAY, 31 * DAY)])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        *(tls_that_lasts(-DAY, 31 * DAY), ssh_that_lasts(-DAY, 31 * DAY), exporter(), metrics('users = ["root"]')),
+        operators_folder('control = "socket"\nstate = "."'),
+    ],
+)
 def test_what_ends_later_is_no_warning(folder: Path, site_pki: Pki, spoil: Spoil) -> None:
     spoil(folder, site_pki)
     assert check(folder).stdout.endswith("0 errors, 0 warnings\n")

@@ -301,8 +301,8 @@ def questions(ask: Ask) -> Iterator[Question]:
             # a register that is not there has no value
             values = None if None in found else [str(value) for value in found]
         elif table == "coils":
-            # nor are there values where a coil is not there
-            values = [str(bit) for bit in coils_of(ask)] if count == run[2] else None
+            # those that are there are judged, wherever the run ends
+            values = [str(bit) for bit in coils_of(ask)[:count]]
         yield "write", range_text(table, first, count), values
 
 

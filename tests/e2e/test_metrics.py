@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fieldgate_core import settings
+from fieldgate_server.app import App
+from fieldgate_server.settings import Settings
 from support.asking import READ, READ_REFUSED, READ_REPLY, WRITE, WRITE_REFUSED, ask, line_with, ssh_connection
 from support.scrape import DAEMON, get_as, metered_site, scrape, scrape_until, value
-from support.site import Pki
+from support.site import Pki, Site, write_files
 
 DOCS = Path(__file__).parents[2] / "docs/monitoring"
 MALFORMED = bytes.fromhex("000300000006010300000000")
@@ -95,6 +98,23 @@ async def test_state_of_lock_trail_clock_and_certificates(site_pki: Pki, tmp_pat
         assert all(end > time.time() for end in expiry.values())
         await site.app.lock.take("unix:test")
         await scrape_until(site, lambda found: value(found, "fieldgate_locked") == 1)
+
+
+async def test_the_ends_of_the_syslog_exporters_certificates(site_pki: Pki, tmp_path: Path) -> None:
+    from cryptography import x509
+
+    folder = site_pki.client("viewer")
+    leaf = x509.load_pem_x509_certificate((folder / "tls-chain.pem").read_bytes())
+    file = write_files(site_pki, tmp_path, user="root", grants=None, units="[metrics]\nport = 0\n", extra="")
+    syslog = f'{{ host = "127.0.0.1", port = 1, ca = "{folder}/tls-server-ca.pem", identity = "{folder}" }}'
+    audit = f'audit = {{ file = "audit.log", syslog = {syslog} }}'
+    file.write_text(file.read_text().replace('audit = "audit.log"', audit))
+    app = App(settings.load(file, Settings))
+    async with app.running():
+        ends = (await scrape(Site(app, site_pki, tmp_path)))["fieldgate_certificate_expiry_timestamp_seconds"]
+    own = ("file", "tls-chain.pem"), ("name", leaf.subject.rfc4514_string())
+    assert ends[own] == leaf.not_valid_after_utc.timestamp()
+    assert "tls-server-ca.pem" in {dict(labels)["file"] for labels in ends}
 
 
 async def test_limits_that_bite_are_counted_by_name(site_pki: Pki, tmp_path: Path) -> None:

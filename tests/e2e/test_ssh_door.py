@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
+from fieldgate_server.trail_collapse import KINDS
 from support.asking import (
     READ,
     READ_REPLY,
@@ -149,7 +151,7 @@ async def test_all_but_the_modbus_port_is_refused_to_stock_ssh(site: Site, what:
     assert ended.code == 255
     assert "open failed" in ended.err or "remote port forwarding failed" in ended.err
     line = await line_with(site, "event=refused", "door=ssh", reason)
-    assert "peer=127.0.0.1:" in line
+    assert re.search(r" identity=ssh:\S+ role=operator door=ssh peer=127\.0\.0\.1:", line)
     await check_serves(site)
 
 
@@ -216,6 +218,22 @@ async def test_a_tunnel_device_is_refused(site: Site, layer: str) -> None:
         await ask(await connection.open_connection("localhost", 502), READ, READ_REPLY)
     await line_with(site, "event=refused", f"a {layer} device")
     await check_serves(site)
+
+
+async def refused_forwards(site: Site, role: str, ports: range) -> None:
+    """Ask for forwards that are not served, as a role."""
+    async with ssh_connection(site, site.pki.client(role), role) as connection:
+        for port in ports:
+            with pytest.raises(asyncssh.ChannelOpenError):
+                await connection.open_connection("localhost", port)
+
+
+async def test_who_hammers_at_closed_ports_uses_up_its_own_share_of_the_trail(site: Site) -> None:
+    await refused_forwards(site, "viewer", range(2000, 2000 + KINDS + 5))
+    await refused_forwards(site, "operator", range(3000, 3001))
+    line = await line_with(site, "a forward to localhost:3000")
+    assert " role=operator " in line
+    assert sum("event=refused" in line and " role=viewer " in line for line in site.trail()) == KINDS
 
 
 async def test_a_ninth_channel_is_refused_until_one_of_the_eight_closes(site: Site) -> None:

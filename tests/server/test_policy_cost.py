@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from fieldgate_core.errors import ConfigError
 from fieldgate_core.modbus import Table
-from fieldgate_server.policy import Policy, parse
+from fieldgate_server.policy import Policy, examine, parse
 from support.guarded import guard_of, unit_of
 
 MANY = 10_000
@@ -86,6 +87,49 @@ def _naive(grants: list[tuple[int, int]]) -> list[tuple[int, int]]:
         for start, end in grants
         if start <= MANY < end
     ]  # fmt: skip
+
+
+def stairs(index: int) -> dict[str, str]:
+    """A limit on cells that overlap with those of its ten neighbours."""
+    return {"units": "1", "write": f"holding {2 * index}-{2 * index + 19}", "values": f"{index}..{index + 1}"}
+
+
+def wide(index: int) -> dict[str, str]:
+    """A limit on a range of its own that overlaps with all others."""
+    return {"units": "1", "write": f"holding {index}-{20000 + index}", "values": f"{3 * index}..{3 * index + 1}"}
+
+
+def free(index: int) -> dict[str, str]:
+    return {"units": "1", "write": f"holding {index}-{20000 + index}"}
+
+
+def compiled(more: Callable[[int], dict[str, str]], size: int) -> list[ConfigError]:
+    raw = {"role": {"r": {"grants": [more(index) for index in range(size)]}}}
+    return examine(raw, where="p")[1]
+
+
+@pytest.mark.parametrize(("more", "faults"), [(stairs, 0), (free, 0), (wide, 1)])
+def test_twice_the_grants_are_twice_the_work_to_compile_or_to_refuse(
+    more: Callable[[int], dict[str, str]], faults: int
+) -> None:
+    counts = {}
+    for size in (1500, 3000):
+        assert len(compiled(more, size)) == faults
+        counts[size] = _lines(lambda size=size: compiled(more, size))  # type: ignore[misc]
+    assert counts[3000] < 2.2 * counts[1500]
+
+
+def test_limits_that_overlap_in_too_many_ways_are_refused_and_those_on_the_same_cells_are_not() -> None:
+    [fault] = compiled(wide, 1100)
+    assert (fault.where, fault.problem) == ("p: role.r.grants", "its limits overlap in more than 1,000,000 ways")
+    assert compiled(wide, 900) == []
+    assert compiled(beside, MANY) == []
+
+
+def test_limits_that_do_not_hold_now_are_counted_too() -> None:
+    later = [{**wide(index), "from": "2090-01-01"} for index in range(1100)]
+    [fault] = examine({"role": {"r": {"grants": later}}}, where="p")[1]
+    assert "its limits overlap" in fault.problem
 
 
 def test_units_alike_are_compiled_once() -> None:

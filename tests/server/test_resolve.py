@@ -106,6 +106,42 @@ def test_a_limit_holds_for_each_of_the_registers_that_result(tmp_path: Path) -> 
     assert bench.ask("03 00 00 00 03") == "03 06 80 05 ff ff 00 05"
 
 
+@pytest.mark.parametrize(
+    ("limit", "asked", "answered"),
+    [
+        # registers 0 to 9 are 5; coil 152 is bit 8 of the last, coils from 160 on are not there
+        ("0..255", "0f 00 98 00 0a 02 ff 03", "8f 01"),
+        ("0..65535", "0f 00 98 00 0a 02 ff 03", "8f 02"),
+        ("0..255", "0f 00 90 00 18 03 ff 00 ff", "8f 02"),
+        ("0..254", "0f 00 90 00 18 03 ff 00 ff", "8f 01"),
+        ("0..4", "0f 00 a0 00 08 01 ff", "8f 02"),
+        ("0..4", "05 00 a0 ff 00", "85 02"),
+        ("5..5", "0f 00 98 00 20 04 00 00 00 00", "8f 02"),
+    ],
+)
+def test_registers_that_are_there_keep_their_limits_where_a_write_goes_past_the_end(
+    tmp_path: Path, limit: str, asked: str, answered: str
+) -> None:
+    limited = f'{{ units = "1", write = "holding all", values = "{limit}" }}'
+    grants = f'{limited}, {{ units = "1", write = "coils all, discrete all, input all" }}'
+    bench = bench_of(tmp_path, unit("overlaid", size=10), grants)
+    assert bench.ask(asked, "r") == answered
+    assert bench.ask("03 00 09 00 01") == "03 02 00 05"
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered"),
+    [
+        ("0f 00 80 00 40 08 00 00 00 00 00 00 00 00", "8f 01"),
+        ("0f 00 80 00 40 08 00 00 00 40 00 00 00 00", "8f 02"),
+    ],
+)
+def test_a_typed_value_that_is_there_keeps_its_limit_too(tmp_path: Path, asked: str, answered: str) -> None:
+    limited = '{ units = "1", write = "holding 8-13", values = "2..2", type = "float32 CDAB" }'
+    grants = f'{limited}, {{ units = "1", write = "coils all, discrete all, input all" }}'
+    assert bench_of(tmp_path, unit("overlaid", size=10), grants).ask(asked, "r") == answered
+
+
 WRITES_OF_REGISTER_1 = [
     "06 00 01 00 07",
     "10 00 01 00 01 02 00 07",

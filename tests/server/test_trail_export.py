@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from fieldgate_core.cli import main
 from fieldgate_server import trail_export
 from fieldgate_server.audit import Audit
 from fieldgate_server.trail_settings import AuditSettings, SyslogSettings
@@ -37,6 +38,24 @@ def test_journald_gets_each_line_with_its_event(tmp_path: Path) -> None:
         "FIELDGATE_EVENT": "write",
         "MESSAGE": line,
     }
+
+
+def test_lines_at_breaks_of_the_trail_are_sent_too(tmp_path: Path) -> None:
+    path, file = tmp_path / "journal", tmp_path / "audit.log"
+    assert main(["server", "audit", "init", str(file)]) == 0
+    file.write_text("torn")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.bind(str(path))
+        journal.settimeout(30)
+        audit = Audit(AuditSettings(file, journald=path, rotate_bytes=600, keep=1))
+        for _ in range(8):
+            audit.line("write")
+        audit.close()
+        head = audit.head[0]
+        told = [journal.recv(65536).decode() for _ in range(head)]
+    assert [int(found[1]) for one in told if (found := re.search(r" seq=(\d+) ", one))] == list(range(1, head + 1))
+    for state in ("continued", "new-file", "deleted"):
+        assert any(f"event=trail state={state} " in one for one in told), state
 
 
 def test_a_journal_that_is_not_there_loses_nothing_here_and_is_told_what_is_left(

@@ -330,6 +330,85 @@ def test_a_file_that_was_renamed_by_others_is_left_alone(
     assert verify(key, "--head", f"{head[0]}:{head[1]}")[0] == 0
 
 
+DATES = {"dateext": "-2026120", "with a point": ".2026120", "dateformat": "-2026-12-0"}
+
+
+@pytest.mark.parametrize("dates", DATES)
+def test_files_that_logrotate_has_named_by_date_are_read_in_their_order(
+    file: Path, key: Path, verify: Verify, dates: str
+) -> None:
+    for day in (1, 2, 3):
+        write(file, "a", "b")
+        file.rename(file.with_name(f"audit.log{DATES[dates]}{day}"))
+    head = write(file, "c")
+    code, said = verify(key, "--head", head)
+    assert (code, len(said.splitlines())) == (0, 1), said
+    assert "end=unexpected" not in file.read_text()
+    middle = file.with_name(f"audit.log{DATES[dates]}2")
+    middle.write_bytes(middle.read_bytes().replace(b"event=b", b"event=x"))
+    code, said = verify(key, "--head", head)
+    assert code == 1
+    assert f"{middle.name}:3: sequence 5: changed" in said
+
+
+def test_files_by_date_and_by_number_follow_each_other_by_their_lines(file: Path, key: Path, verify: Verify) -> None:
+    for name in ("audit.log-20261203", "audit.log.2", "audit.log-20261201", "audit.log.1"):
+        write(file, "a", "b")
+        file.rename(file.with_name(name))
+    assert verify(key, "--head", write(file, "c"))[0] == 0
+
+
+def test_without_a_chain_the_sequence_goes_on_behind_a_file_with_a_date(file: Path) -> None:
+    for day in ("20261203", "20261204"):
+        write(file, "a", "b")
+        file.rename(file.with_name(f"audit.log-{day}"))
+    write(file, "c")
+    assert sequences(file) == [5]
+
+
+def test_a_compressed_file_is_said_not_to_be_read(file: Path, key: Path, verify: Verify) -> None:
+    write(file, "a", "b")
+    file.rename(file.with_name("audit.log-20261203.gz"))
+    write(file, "c")
+    code, said = verify(key)
+    assert code == 0
+    assert said.startswith("audit.log-20261203.gz was not read: it is compressed")
+    assert "sequence 1 to 2 is not in these files" in said
+
+
+# what it knows of the time
+
+
+LINE = "{} clock=synced seq={} event={}\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "latest"),
+    [
+        ([], 0.0),
+        (["2030-01-01T00:00:00.000+00:00 a", "2029-01-01T00:00:00.000+00:00 b"], 1893456000.0),
+        (["2030-01-01T00:00:00.000+00:00 a", "2029-01-01T00:00:00.500+00:00 server state=started"], 1861920000.5),
+        (
+            [
+                "2001-01-01T00:00:00.000+00:00 server state=started latest=2030-01-01T00:00:00.000+00:00",
+                "2001-01-01T00:00:01.000+00:00 b",
+            ],
+            1893456000.0,
+        ),
+        (["2030-01-01T00:00:00.000+00:00 refused who=latest=2099-01-01T00:00:00.000+00:00"], 1893456000.0),
+        (["2030-99-99T00:00:00.000+00:00 a"], 0.0),
+    ],
+)
+def test_the_latest_time_is_that_since_the_last_start_and_what_it_knew(
+    file: Path, lines: list[str], latest: float
+) -> None:
+    told = [line.partition(" ") for line in lines]
+    file.write_text("".join(LINE.format(at, number, event) for number, (at, _, event) in enumerate(told, 1)) + "torn")
+    audit = Audit(file)
+    assert audit.latest == latest
+    audit.close()
+
+
 # the commands
 
 

@@ -316,11 +316,11 @@ class Model:
 
 
 def result(ask: Ask, device: Oracle, layout: str) -> dict[int, int | None]:
-    """Give the registers that a write means to leave behind: None where cells that are not there decide it."""
+    """Give the registers that a write means to leave behind: None where that is not there."""
     pdu, found = ask.pdu, dict[int, int | None]()
     for table, first, count in ask.writes:
-        there = first + count <= (16 * PACKED if table == "coils" else len(device.holding))
         if ask.name == "22":
+            there = first < len(device.holding)
             and_mask, or_mask = struct.unpack(">HH", pdu[3:])
             found[first] = device.holding[first] & and_mask | or_mask & ~and_mask & 0xFFFF if there else None
         elif table == "holding":
@@ -329,7 +329,7 @@ def result(ask: Ask, device: Oracle, layout: str) -> dict[int, int | None]:
         elif table == "coils" and layout == "overlaid":
             for number, bit in enumerate(coils_of(ask)):
                 register, mask = (first + number) // 16, 1 << (first + number) % 16
-                now = found.get(register, device.holding[register] if there else None)
+                now = found.get(register, device.holding[register] if register < PACKED else None)
                 found[register] = None if now is None else now | mask if bit else now & ~mask
     return found
 

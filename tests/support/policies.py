@@ -227,7 +227,7 @@ def shown(layout: str, space: str, cell: int) -> set[tuple[str, int]]:
 
 
 def result(asked: Asked, layout: str, held: Sequence[int]) -> dict[int, int | None]:
-    """Give the registers that a write means to leave behind: None where a register that is not there decides it."""
+    """Give the registers that a write means to leave behind: None where that is not there."""
     pdu, code = asked.pdu, asked.pdu[0]
     found: dict[int, int | None] = {}
     for space, first, count in asked.write:
@@ -239,10 +239,9 @@ def result(asked: Asked, layout: str, held: Sequence[int]) -> dict[int, int | No
             at = {6: 3, 16: 6, 23: 10}[code]
             found |= dict(zip(range(first, first + count), struct.unpack(f">{count}H", pdu[at:]), strict=True))
         elif space == "coils" and layout == "overlaid":
-            there = first + count <= 16 * len(held)
             for bit in range(first, first + count):
                 register = bit // 16
-                now = found.get(register, held[register] if there else None)
+                now = found.get(register, held[register] if register < len(held) else None)
                 on = pdu[3] == 0xFF if code == 5 else pdu[6 + (bit - first) // 8] >> (bit - first) % 8 & 1
                 found[register] = None if now is None else now & ~(1 << bit % 16) | (bool(on) << bit % 16)
     return found

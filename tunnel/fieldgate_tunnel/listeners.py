@@ -24,7 +24,8 @@ NewSession = Callable[[Credentials], asyncio.Protocol]
 """Gives the session for a peer that a door has authenticated."""
 Refused = Callable[[str, str, str], None]
 """Told the door, the peer and what was refused to it."""
-
+RefusedKnown = Callable[[str, str, str, SshProof | None], None]
+"""The same, and told who it is once it is authenticated."""
 
 TOO_MANY = "too many handshakes under way"
 CLOSE_DEADLINE = 2.0
@@ -161,7 +162,7 @@ class SshListener:
         options: asyncssh.SSHServerConnectionOptions,
         known: Known,
         new_session: NewSession,
-        refused: Refused,
+        refused: RefusedKnown,
         limits: Limits,
         modbus_ports: frozenset[int],
         banner: str = "",

@@ -38,8 +38,8 @@ FAULTS = 2
 Known = Callable[[SshProof], bool]
 """Is this key, or this role for this CA, known? What is not known fails authentication."""
 NewSession = Callable[[SshProof], asyncio.Protocol]
-Refused = Callable[[str, str], None]
-"""Told the peer and what was refused to it."""
+Refused = Callable[[str, str, SshProof | None], None]
+"""Told the peer, what was refused to it, and who it is once it is authenticated."""
 
 
 class Door(asyncssh.SSHServer):
@@ -59,7 +59,7 @@ class Door(asyncssh.SSHServer):
         """`ports` on localhost mean Modbus; `gate` counts who is not authenticated yet, `doors` holds all."""
         self._known = known
         self._new_session = new_session
-        self._refused = refused
+        self._tell_refused = refused
         self._ports = ports
         self._gate = gate
         self._doors = doors
@@ -141,6 +141,9 @@ class Door(asyncssh.SSHServer):
             self._refused(self._peer, f"not authenticated: {why}")
             if locked is not None:
                 self._refused(self._peer, locked)
+
+    def _refused(self, peer: str, what: str) -> None:
+        self._tell_refused(peer, what, self._proof)
 
     @property
     def proof(self) -> SshProof | None:
