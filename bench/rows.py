@@ -108,7 +108,7 @@ ROWS = {
     "flood": Row(
         about="an honest client's new connection and first reply over mutual TLS, while others flood the door",
         servers={"quiet": servers.fieldgate_tls, SUBJECT: servers.fieldgate_flooded},
-        figures=(Figure("p99, a connection each", TLS_ANEW, _p99, "us", ("quiet",), "lower", 5.0),),
+        figures=(Figure("p99, a connection each", TLS_ANEW, _p99, "us", ("quiet",), "lower", 3.0),),
     ),
     "grants": Row(
         about="FC3 of 10 registers by a role with 1 grant, with 100, and (fieldgate) with 10,000",

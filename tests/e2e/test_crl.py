@@ -17,7 +17,7 @@ from fieldgate_core.errors import ConfigError, NotTrustedError
 from fieldgate_server import app as app_module
 from support.asking import READ, READ_REPLY, WRITE, ask, line_with, tls_stream
 from support.mint import HOUR, Tls, crl, issuing_ca, root_ca, serial_of
-from support.operating import change, command, operated
+from support.operating import change, command, load_crl, operated
 from support.scrape import metered_site, scrape, value
 from support.site import Pki, Site
 
@@ -170,12 +170,7 @@ async def test_age_and_next_update_are_metrics(site_pki: Pki, tmp_path: Path) ->
         samples = await scrape(site)
         assert "fieldgate_crl_age_seconds" not in samples
         assert value(samples, "fieldgate_clock_plausible") == 1
-        name_crl(site, use_crl(tmp_path, site_pki, ends=7 * HOUR))
-        from fieldgate_core import settings
-        from fieldgate_server.settings import Settings
-
-        site.app._load = lambda: settings.load(tmp_path / "server.toml", Settings)
-        await site.app.reload()
+        await load_crl(site, crl(issuing_ca(site_pki), ends=7 * HOUR))
         async with asyncio.timeout(10):
             while "fieldgate_crl_age_seconds" not in samples:
                 samples = await scrape(site)

@@ -16,6 +16,8 @@ from fieldgate_core import settings
 from fieldgate_server.app import App
 from fieldgate_server.settings import Settings
 from support.asking import READ, READ_REFUSED, READ_REPLY, WRITE, WRITE_REFUSED, ask, line_with, ssh_connection
+from support.mint import crl, issuing_ca
+from support.operating import load_crl
 from support.scrape import DAEMON, get_as, metered_site, scrape, scrape_until, value
 from support.site import Pki, Site, write_files
 
@@ -164,6 +166,7 @@ async def test_a_user_whom_metrics_users_does_not_name_is_refused_and_written_do
 
 async def test_dashboard_and_alerts_name_only_what_is_there(site_pki: Pki, tmp_path: Path) -> None:
     async with metered_site(site_pki, tmp_path) as site:
+        await load_crl(site, crl(issuing_ca(site_pki)))
         samples = await scrape(site)
     # the one metric that Prometheus makes by itself
     there = {*samples, "up"}

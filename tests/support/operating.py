@@ -56,6 +56,15 @@ def rewrite_policy(site: Site, *, more: str = "", **grants: str) -> None:
     (site.folder / "policy.toml").write_text(text + more)
 
 
+async def load_crl(site: Site, lists: bytes) -> None:
+    """Have a running site's TLS door go by these CRLs (PEM)."""
+    (site.folder / "list.crl").write_bytes(lists)
+    file = site.folder / "server.toml"
+    change(file, "[tls]\n", '[tls]\ncrl = "list.crl"\n')
+    site.app._load = partial(settings.load, file, Settings)
+    await site.app.reload()
+
+
 def change(file: Path, old: str, new: str) -> None:
     """Change a text file in one place."""
     text = file.read_text()

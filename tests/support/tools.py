@@ -19,6 +19,7 @@ _PACKAGES = {
     "sftp": "openssh-client",
     "ssh-keygen": "openssh-client",
     "sshd": "openssh-server",
+    "prlimit": "util-linux",
     "useradd": "passwd",
     "userdel": "passwd",
     "groupadd": "passwd",
