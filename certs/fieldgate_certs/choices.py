@@ -21,3 +21,5 @@ TRUST_FORMS = (
     "user-ca-keys",
     "authorized-keys",
 )
+BINARY_FORMS = ("server-ca-der",)
+"""Those that are no text."""

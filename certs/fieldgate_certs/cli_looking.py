@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fieldgate_certs.choices import TRUST_FORMS
+from fieldgate_certs.choices import BINARY_FORMS, TRUST_FORMS
 from fieldgate_certs.cli_words import Commands, add_ca, add_dir, command, date
 
 # cryptography is imported when a command runs, not for --help
@@ -146,8 +146,11 @@ def _trust(options: argparse.Namespace) -> int:
     from fieldgate_certs.store import Store
 
     ca = trusting.load(Store(options.dir), options.ca)
-    sys.stdout.buffer.write(exporting.trust(ca, options.form, options.role))
-    sys.stdout.flush()
+    data = exporting.trust(ca, options.form, options.role)
+    if options.form in BINARY_FORMS:
+        sys.stdout.buffer.write(data)
+    else:
+        sys.stdout.write(data.decode())
     return 0
 
 

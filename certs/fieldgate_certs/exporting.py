@@ -32,7 +32,7 @@ def pkcs12_file(generation: Path, name: str, password: bytes) -> bytes:
 
 
 def trust(ca: Authority, form: str, role: str | None) -> bytes:
-    """Give what is trusted in one of the forms of `TRUST_FORMS`. Raises PkiError if a form needs a role."""
+    """Give what is trusted in one of the forms of `choices.TRUST_FORMS`. Raises PkiError if a form needs a role."""
     if form == "authorized-keys":
         if role is None:
             raise PkiError("authorized-keys", "it needs the role that may log in", hint="say --role ROLE")

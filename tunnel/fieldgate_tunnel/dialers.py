@@ -22,7 +22,7 @@ from fieldgate_core.errors import (
 )
 from fieldgate_core.logs import printable
 from fieldgate_core.url import LOOPBACK_PORT, TLS_PORT, Scheme, SiteUrl
-from fieldgate_tunnel import ssh, tls
+from fieldgate_tunnel import generations, ssh, tls
 from fieldgate_tunnel.stream import RECORD, TlsStream
 
 CLOSE_DEADLINE = 5.0
@@ -56,9 +56,10 @@ async def open_tunnel(url: SiteUrl, protocol: asyncio.Protocol, *, identity: Pat
     agent and known_hosts. Raises ConfigError, UnreachableError, NotTrustedError, RejectedError or DeadlineError.
     """
     open_one = {Scheme.PLAIN: _open_plain, Scheme.TLS: _open_tls, Scheme.SSH: _open_ssh}[url.scheme]
+    whole = None if identity is None else generations.last_whole(identity)
     try:
         async with asyncio.timeout(deadline):
-            return await open_one(url, protocol, identity)
+            return await open_one(url, protocol, whole)
     except FieldgateError:
         raise
     except TimeoutError:
