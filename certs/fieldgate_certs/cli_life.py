@@ -94,7 +94,6 @@ def add_crl_options(parser: argparse.ArgumentParser) -> None:
 
 def _renew(options: argparse.Namespace) -> int:
     from fieldgate_certs import renewing, revoking
-    from fieldgate_certs.renewing import State
     from fieldgate_certs.store import Store
     from fieldgate_core.errors import PkiError
 
@@ -114,7 +113,7 @@ def _renew(options: argparse.Namespace) -> int:
         except PkiError as error:
             if not many:
                 raise
-            left += one.state is not State.REVOKED  # who is revoked is meant to end
+            left += 1
             sys.stderr.write(f"fieldgate: {error}\n")
             continue
         if done.generation is None:
@@ -138,7 +137,8 @@ def _wanted(store: Store, one: Standing, options: argparse.Namespace) -> bool:
 
     if options.ca and renewing.ca_of(store, one.issued) != options.ca:
         return False
-    return bool(options.all) or one.state in (State.DUE, State.EXPIRED)
+    # who is revoked is meant to end
+    return one.state is not State.REVOKED and (options.all or one.state is not State.FRESH)
 
 
 def _to_carry(one: Standing, folder: Path) -> str:
