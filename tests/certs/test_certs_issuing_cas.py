@@ -291,3 +291,19 @@ def test_a_constraint_is_read_back_from_the_certificate_as_it_was_said(pki: Path
     assert Constraints.of(x509.load_pem_x509_certificate((pki / "x509/issuing/cert.pem").read_bytes())) is None
     with pytest.raises(PkiError, match="may not vouch"):
         Constraints.parse(["plant-a.example"], []).check(Server.parse("box", [], ["10.1.0.1"]))
+
+
+def test_a_site_ca_whose_key_was_destroyed_is_replaced_and_both_are_trusted(pki: Path) -> None:
+    lost = site_ca(pki, *DNS)
+    certs("issue", "server", "box-1", "--dns", "box-1.plant-a.example", "--ca", "plant-a", "--dir", pki)
+    (lost / "key.pem").unlink()
+    assert "key.pem" in refused("renew", "box-1", "--dir", pki)
+    site_ca(pki, *DNS, name="plant-a-2")
+    certs("trust", pki, "--other-ca", "plant-a", "--ca", "plant-a-2", "--dir", pki)
+    certs("renew", "--all", "--ca", "plant-a", "--to", "plant-a-2", "--dir", pki)
+    box = pki / "issued/server/box-1/current"
+    assert openssl_verify(box / "tls-chain.pem", pki / "x509/root/cert.pem", "sslserver") == "ok"
+    trusted = x509.load_pem_x509_certificates((box / "tls-client-ca.pem").read_bytes())
+    assert [one.subject.rfc4514_string() for one in trusted] == ["CN=plant-plant-a-2", "CN=plant-plant-a"]
+    assert (box / "ssh-user-ca.pub").read_text().count("ecdsa-sha2-nistp256 ") == 2
+    certs("crl", "--dir", pki)  # the lists of the others do not wait for it
