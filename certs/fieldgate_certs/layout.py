@@ -27,6 +27,59 @@ USER_CA_PUB = File("ssh/user-ca.pub")
 HOST_CA = File("ssh/host-ca", private=True)
 HOST_CA_PUB = File("ssh/host-ca.pub")
 
+REVOKED = File("revoked")
+JOURNAL = File("journal", private=True)
+PUBLISHED_REVOKED = File("published/revoked")
+PUBLISHED_KRL = File("published/revoked.krl")
+PUBLISHED_ROOT_CRL = File("published/root.crl.pem")
+
+
+class CaFiles(NamedTuple):
+    """The files of one issuing CA and of the two SSH CAs beside it."""
+
+    cert: File
+    key: File
+    user_ca: File
+    user_ca_pub: File
+    host_ca: File
+    host_ca_pub: File
+    crl: File
+
+
+def ca_files(name: str | None) -> CaFiles:
+    """Name the files of an issuing CA; None is the one that `init` makes."""
+    x509, ssh = (f"x509/issuing/{name}", f"ssh/{name}") if name else ("x509/issuing", "ssh")
+    return CaFiles(
+        File(f"{x509}/cert.pem"),
+        File(f"{x509}/key.pem", private=True),
+        File(f"{ssh}/user-ca", private=True),
+        File(f"{ssh}/user-ca.pub"),
+        File(f"{ssh}/host-ca", private=True),
+        File(f"{ssh}/host-ca.pub"),
+        File(f"published/{name or 'issuing'}.crl.pem"),
+    )
+
+
+class TrustFiles(NamedTuple):
+    """What the holders of one of our CAs trust beside it: files of one other CA."""
+
+    root: File
+    issuing: File
+    user_ca: File
+    host_ca: File
+
+
+def trust_files(ours: str | None, theirs: str) -> TrustFiles:
+    """Name where the CA `ours` keeps what belongs to the CA `theirs`."""
+    names = ("root.pem", "issuing.pem", "user-ca.pub", "host-ca.pub")
+    return TrustFiles(*(File(f"{trust_folder(ours)}/{theirs}/{name}") for name in names))
+
+
+def trust_folder(ours: str | None) -> str:
+    """Name the folder that holds what a CA's holders trust beside it, one folder a CA."""
+    return f"trust/{ours or 'issuing'}"
+
+
 TLS_KEY = File(names.TLS_KEY, private=True)
 TLS_CHAIN = File(names.TLS_CHAIN)
 TLS_CLIENT_CA = File(names.TLS_CLIENT_CA)

@@ -7,11 +7,16 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from fieldgate_core.credentials import encode_role
 from fieldgate_core.errors import PkiError
 
+KeyKind = Literal["ecdsa", "rsa"]
+ECDSA: KeyKind = "ecdsa"
+RSA: KeyKind = "rsa"
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Host = str | ipaddress.IPv4Address | ipaddress.IPv6Address
 """A DNS name in lower case, or an address."""
 
@@ -58,6 +63,15 @@ def ip_host(text: str) -> Host:
     return ipaddress.ip_address(text)
 
 
+def network(text: str, option: str) -> Network:
+    """Read an IPv4 or IPv6 network, or one address. Raises PkiError that names the option."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        hint = "for example 10.1.0.0/16, with no bit set behind the prefix, or 2001:db8:1::/48"
+        raise PkiError(f"{option} {text!r}", "not a network", hint=hint) from None
+
+
 def _is_address(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
@@ -93,7 +107,7 @@ class Server:
 
     name: str
     hosts: tuple[Host, ...]
-    kind: ClassVar = "server"
+    kind: ClassVar[Literal["server"]] = "server"
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -110,15 +124,24 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A person or program and the one role it acts in (R-65). Raises PkiError."""
+    """A person or program and the one role it acts in (R-65). Raises PkiError.
+
+    At an SSH door it may log in from the networks of `sources` only; from everywhere if there is none.
+    """
 
     name: str
     role: str
-    kind: ClassVar = "client"
+    sources: tuple[Network, ...] = ()
+    kind: ClassVar[Literal["client"]] = "client"
 
     def __post_init__(self) -> None:
         check_name(self.name)
         check_role(self.role)
+
+    @classmethod
+    def parse(cls, name: str, role: str, sources: Iterable[str] = ()) -> Client:
+        """Build a client from the words of a command line. Raises PkiError."""
+        return cls(name, role, tuple(network(text, "--source-address") for text in sources))
 
 
 Subject = Server | Client

@@ -1,7 +1,8 @@
-"""Decide from when until when a certificate is valid."""
+"""Decide from when until when a certificate is valid, and from when on it is due to be renewed; pure."""
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -44,3 +45,17 @@ def leaf_validity(now: datetime, days: int, issuer: Validity) -> Validity:
         problem = f"it ended on {issuer.not_after:%Y-%m-%d}"
         raise PkiError("issuing CA", problem, hint="make a new PKI: fieldgate certs init DIR")
     return Validity(start - BACKDATE, min(start + timedelta(days=days), issuer.not_after))
+
+
+def renewal_due(name: str, life: Validity) -> datetime:
+    """Give the moment from which a certificate is due: at two thirds of its life, or up to a twelfth of it later.
+
+    The delay comes from the name, so that a fleet that was issued in one hour is not renewed in one hour.
+    """
+    spread = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) / 2**32
+    return life.not_before + (life.not_after - life.not_before) * (2 / 3 + spread / 12)
+
+
+def days_of(life: Validity) -> int:
+    """Give the days that a leaf with this life was issued for."""
+    return max(1, round((life.not_after - life.not_before - BACKDATE) / timedelta(days=1)))

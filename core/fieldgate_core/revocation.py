@@ -14,6 +14,7 @@ _FORMS = re.compile(
     rf"tls:.+/[0-9A-Fa-f]+|tls:.+/[0-9A-Fa-f]+/.*|ssh:{_FINGERPRINT}/[0-9]+(?:/.*)?|key:{_FINGERPRINT}"
     r"|unix:[^\s#:/]+"
 )
+_HEX = re.compile("0*([0-9A-Fa-f]+)(?=/|$)")
 _TLS_SERIAL = re.compile("/0*([0-9A-Fa-f]+)(?=/|$)")
 _SSH_SERIAL = re.compile(f"(ssh:{_FINGERPRINT}/)0*([0-9]+)(/.*)?")
 _COMMENT = re.compile(r"\s#")
@@ -36,6 +37,28 @@ class Revoked:
             return True
         # an issuer's name may hold a slash as well, so each of them may be the one after the serial
         return any(name[: slash.start()] in self._certificates for slash in re.finditer("/", name))
+
+    def x509_serials(self, issuer: str) -> frozenset[int]:
+        """Give the serial numbers of an issuer (RFC 4514) that are revoked: what its CRL has to list."""
+        start = f"tls:{issuer}/"
+        # a name without holder is `certificates`' too, and one with a holder begins with it
+        serials = (_HEX.match(name, len(start)) for name in self._names if name.startswith(start))
+        return frozenset(int(found[1], 16) for found in serials if found)
+
+    def ssh_serials(self, ca: str) -> frozenset[int]:
+        """Give the serial numbers, never 0, of an SSH CA (SHA256:...) that are revoked: what a KRL has to list."""
+        found = (_SSH_SERIAL.fullmatch(name) for name in self._names)
+        return frozenset(int(one[2]) for one in found if one and one[1] == f"ssh:{ca}/" and int(one[2]))
+
+    def ssh_key_ids(self, ca: str) -> frozenset[str]:
+        """Give the key ids of an SSH CA's certificates without serial that are revoked."""
+        found = (_SSH_SERIAL.fullmatch(name) for name in self._names)
+        return frozenset(one[3][1:] for one in found if one and one[1] == f"ssh:{ca}/" and not int(one[2]) and one[3])
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The fingerprints (SHA256:...) of the plain keys that are revoked."""
+        return frozenset(name.removeprefix("key:") for name in self._names if name.startswith("key:"))
 
 
 def parse(text: str, *, where: str) -> Revoked:

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from fieldgate_server import policy as policies
 from fieldgate_server.expiry import Expiry
 from fieldgate_server.policy import OwnerPolicy, Policy
 from fieldgate_server.settings import Settings, TlsSettings
-from fieldgate_tunnel import crl_files, ssh
+from fieldgate_tunnel import crl_files, generations, ssh
 from fieldgate_tunnel.limits import Limits
 from fieldgate_tunnel.listeners import TlsIdentity, tls_identity
 from fieldgate_tunnel.ssh import HostKey
@@ -74,11 +74,13 @@ class Configuration:
 
 
 def read(settings: Settings, limits: Limits, *, owner_rights: bool = False) -> Configuration:
-    """Read every file that the settings name. Raises ConfigError for the first that is wrong.
+    """Read every file that the settings name; of an identity its last whole generation.
 
     A certificate may be not valid yet: it is the clock that is wrong then, and the doors stay shut until it is right.
+    Raises ConfigError for the first that is wrong.
     """
-    return _read(settings, limits, _policy(settings, owner_rights=owner_rights), early=True)
+    policy = _policy(settings, owner_rights=owner_rights)
+    return _read(settings, limits, policy, early=True, find=generations.last_whole)
 
 
 def read_again(
@@ -99,10 +101,12 @@ def read_again(
     return _read(taken, limits, policy, early=early), waiting
 
 
-def _read(settings: Settings, limits: Limits, policy: Policy, *, early: bool) -> Configuration:
+def _read(
+    settings: Settings, limits: Limits, policy: Policy, *, early: bool, find: Callable[[Path], Path] = Path.resolve
+) -> Configuration:
     # a folder is one generation of files, and the link to it may be swapped at any moment
-    tls = settings.tls.identity.resolve() if settings.tls else None
-    to = settings.ssh.identity.resolve() if settings.ssh else None
+    tls = find(settings.tls.identity) if settings.tls else None
+    to = find(settings.ssh.identity) if settings.ssh else None
     shown = tls_identity(tls, early=early) if tls else None
     return Configuration(
         settings,

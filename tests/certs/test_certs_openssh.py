@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ss
 
 from fieldgate_certs import cli, layout
 from fieldgate_certs.authority import Authority, Identity
+from fieldgate_certs.disk import CURRENT
 from fieldgate_certs.layout import File
 from fieldgate_certs.openssh import fingerprint
-from fieldgate_certs.store import CURRENT, Store
+from fieldgate_certs.store import Store
 from fieldgate_certs.subjects import Client, Server
 
 TOOLS = ("openssl", "ssh", "ssh-keygen")

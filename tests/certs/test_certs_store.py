@@ -15,14 +15,15 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from fieldgate_certs import authority, layout
 from fieldgate_certs.authority import Authority, Identity
+from fieldgate_certs.disk import CURRENT
 from fieldgate_certs.layout import Files
-from fieldgate_certs.store import CURRENT, Store
+from fieldgate_certs.store import Store
 from fieldgate_certs.subjects import Client, Server
 from fieldgate_core.errors import PkiError
 
 ANA = Client("ana", "operator")
 BOX = Server("box-1", ("localhost",))
-PRIVATE = {"key.pem", "user-ca", "host-ca", "tls-key.pem", "ssh-key", "ssh-host-key"}
+PRIVATE = {"key.pem", "user-ca", "host-ca", "tls-key.pem", "ssh-key", "ssh-host-key", "journal"}
 ISSUE_ANA = ("issue", "client", "ana", "--role", "operator", "--dir", "pki")
 
 
@@ -79,7 +80,7 @@ def test_modes_under_any_umask(tmp_path: Path, umask: int, public: int) -> None:
     for args in (("init", "pki"), ISSUE_ANA, ("issue", "server", "box-1", "--dns", "localhost", "--dir", "pki")):
         assert run(tmp_path, *args, umask=umask).returncode == 0
     found = modes(tmp_path)
-    assert len(found) == 12 + 8 + 7 + 7  # folders, the PKI, a client, a server
+    assert len(found) == 12 + 8 + 7 + 7 + 1  # folders, the PKI, a client, a server, the journal
     for path, mode in found.items():
         if (tmp_path / path).is_dir():
             assert mode == 0o700, path
@@ -250,7 +251,7 @@ def traces() -> bool:
 
 
 @pytest.mark.skipif(not traces(), reason="needs strace, and the right to trace")
-@pytest.mark.parametrize(("call", "times"), [("mkdir", 1), ("fsync", 10), ("rename", 2), ("symlink", 1)])
+@pytest.mark.parametrize(("call", "times"), [("mkdir", 1), ("fsync", 11), ("rename", 2), ("symlink", 1)])
 def test_a_power_cut_at_any_step_leaves_a_whole_generation_in_force(
     store: Store, ana: Identity, call: str, times: int
 ) -> None:

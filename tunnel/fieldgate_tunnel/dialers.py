@@ -25,7 +25,7 @@ from fieldgate_core.errors import (
 )
 from fieldgate_core.logs import printable
 from fieldgate_core.url import LOOPBACK_PORT, TLS_PORT, Scheme, SiteUrl
-from fieldgate_tunnel import ssh, tls
+from fieldgate_tunnel import generations, ssh, tls
 from fieldgate_tunnel.stream import RECORD, TlsStream
 
 CLOSE_DEADLINE = 5.0
@@ -71,9 +71,10 @@ async def open_tunnel(
     Raises ConfigError, UnreachableError, NotTrustedError, RejectedError or DeadlineError.
     """
     open_one = {Scheme.PLAIN: _open_plain, Scheme.TLS: _open_tls, Scheme.SSH: _open_ssh}[url.scheme]
+    whole = None if identity is None else generations.last_whole(identity)
     try:
         async with asyncio.timeout(deadline):
-            return await open_one(url, protocol, identity, connected)
+            return await open_one(url, protocol, whole, connected)
     except FieldgateError:
         raise
     except TimeoutError:
