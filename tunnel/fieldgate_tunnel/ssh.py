@@ -16,6 +16,7 @@ from fieldgate_core.modbus import MODBUS_PORT
 from fieldgate_core.url import SSH_PORT, SiteUrl
 from fieldgate_tunnel import identity_files as files
 from fieldgate_tunnel.ssh_keys import only_principal
+from fieldgate_tunnel.ssh_user import CONFIG, Hop, HostBlock, KnownHosts, agent_keys, host_block, private_keys
 
 # what ssh-audit calls good and OpenSSH 8.5 or newer has; aes-gcm first, it is the fast one in asyncssh
 KEX = ("mlkem768x25519-sha256", "curve25519-sha256", "curve25519-sha256@libssh.org")
@@ -25,6 +26,8 @@ SIGNATURES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "rsa-
 
 KEEPALIVE_INTERVAL = 15.0
 KEEPALIVE_COUNT = 3
+MOST_JUMPS = 8
+"""Hosts on the way to a site; more is a ProxyJump that goes round."""
 WINDOW = 65536
 """Bytes a peer may send before we take them: a larger window is memory that a slow session holds."""
 
@@ -165,46 +168,96 @@ def peer_name(address: object) -> str:
     return "?"
 
 
-def _own_config() -> list[str] | None:
-    file = Path("~/.ssh/config").expanduser()
-    return [str(file)] if file.is_file() else None
-
-
 async def connect(url: SiteUrl, folder: Path | None) -> asyncssh.SSHClientConnection:
     """Connect to a site's SSH door, host key verified, with the identity of a folder.
 
-    Without a folder the user's own ways hold: agent, `~/.ssh/config`, default keys and `known_hosts`.
-    Raises ConfigError for a bad identity folder, and what asyncssh and sockets raise (`dialers` explains these).
+    `~/.ssh/config` says how to get there; without a folder it says who we are and whom we trust as well, with the
+    agent, the user's keys and `known_hosts`. Raises ConfigError for what is wrong in these files, and what asyncssh
+    and sockets raise (`dialers` explains these), as JumpError where a host on the way raises it.
     """
-    options: dict[str, Any] = _algorithms() | {"preferred_auth": "publickey", "password": None, "gss_host": None}
-    options["config"] = _own_config() if folder is None else None
-    user = url.user
-    if folder is not None:
-        key = files.private(folder, names.SSH_KEY)
-        certificate = files.file(folder, names.SSH_CERTIFICATE)
-        files.check_ssh_certificate(certificate)
-        options |= {
-            "client_keys": [(str(key), str(certificate))],
-            "known_hosts": str(files.file(folder, names.KNOWN_HOSTS)),
-            "agent_path": None,
-        }
-        user = user or only_principal(certificate.read_bytes())
-    if user is not None:
-        options["username"] = user
+    return await _connect(Hop(url.host, url.port, url.user), (), folder=folder, default_port=SSH_PORT)
+
+
+class JumpError(Exception):
+    """A host on the way failed: `hop`, and what it raised as the cause."""
+
+    def __init__(self, hop: Hop) -> None:
+        super().__init__(str(hop))
+        self.hop = hop
+
+
+async def _connect(
+    hop: Hop, jumps: tuple[Hop, ...], *, folder: Path | None, default_port: int, depth: int = 0
+) -> asyncssh.SSHClientConnection:
+    """Connect to a host through `jumps`, or those that `~/.ssh/config` names for it."""
+    block = host_block(hop)
+    options = _algorithms() | {
+        "preferred_auth": "publickey",
+        "password": None,
+        "gss_host": None,
+        "config": [str(block.config)] if block.config else None,
+        "port": hop.port or block.port or default_port,
+    }
+    options |= _users_own(block) if folder is None else _of_folder(folder)
+    if hop.user is not None:
+        options["username"] = hop.user
+    way = jumps or block.jumps_to(hop)
+    tunnel = await _last(way, depth)
     try:
-        # a port of `~/.ssh/config` comes before the door's own
-        options["port"] = url.port or _configured_port(url.host, options) or SSH_PORT
-        return await asyncssh.connect(url.host, **options)
-    except UnicodeError:
+        connection = await asyncssh.connect(hop.host, tunnel=tunnel, **options)
+    except BaseException as error:
+        if tunnel is not None:
+            tunnel.abort()
+        if isinstance(error, ValueError) and not isinstance(error, UnicodeError):
+            # so asyncssh calls a key that is damaged or locked, and a certificate of another key
+            where = folder / names.SSH_KEY if folder is not None else Path("~/.ssh")
+            raise ConfigError(str(where), f"cannot be used: {printable(str(error))}") from None
+        if isinstance(error, asyncssh.ChannelOpenError):
+            raise JumpError(way[-1]) from error
         raise
-    except ValueError as error:
-        # so asyncssh calls a key that is damaged or locked, a certificate of another key, and a bad config
-        where = folder / names.SSH_KEY if folder is not None else Path("~/.ssh")
-        raise ConfigError(str(where), f"cannot be used: {printable(str(error))}") from None
+    if tunnel is not None:
+        connection.set_tunnel(tunnel)
+    return connection
 
 
-def _configured_port(host: str, options: dict[str, Any]) -> int | None:
-    return cast("int | None", asyncssh.SSHClientConnectionOptions(host=host, **options).config.get("Port"))
+async def _last(jumps: tuple[Hop, ...], depth: int) -> asyncssh.SSHClientConnection | None:
+    """Connect to the last host on the way, with the user's own keys and `known_hosts`; None for no host."""
+    if not jumps:
+        return None
+    hop = jumps[-1]
+    if depth == MOST_JUMPS:
+        raise ConfigError(str(CONFIG), f"ProxyJump: more than {MOST_JUMPS} hosts on the way, the last is {hop}")
+    try:
+        return await _connect(hop, jumps[:-1], folder=None, default_port=22, depth=depth + 1)
+    except (OSError, UnicodeError, asyncssh.Error) as error:
+        raise JumpError(hop) from error
+
+
+def _users_own(block: HostBlock) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "client_keys": private_keys(block),
+        "client_certs": [str(file) for file in block.certificates],
+        "ignore_encrypted": True,
+        "known_hosts": KnownHosts(block.known_hosts),
+    }
+    if block.only:
+        options["agent_identities"] = agent_keys(block)
+    return options
+
+
+def _of_folder(folder: Path) -> dict[str, Any]:
+    key = files.private(folder, names.SSH_KEY)
+    certificate = files.file(folder, names.SSH_CERTIFICATE)
+    files.check_ssh_certificate(certificate)
+    options: dict[str, Any] = {
+        "client_keys": [(str(key), str(certificate))],
+        "client_certs": [],
+        "known_hosts": KnownHosts((files.file(folder, names.KNOWN_HOSTS),)),
+        "agent_path": None,
+        "pkcs11_provider": None,
+    }
+    login = only_principal(certificate.read_bytes())
+    return options if login is None else options | {"username": login}
 
 
 async def open_channel(
