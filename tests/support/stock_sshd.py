@@ -93,3 +93,14 @@ def _privilege_separation() -> Iterator[None]:
         if made:
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+
+@contextlib.contextmanager
+def linux_group() -> Iterator[str]:
+    """Make a group that nobody can have made before; gives its name."""
+    name = f"fgt-{secrets.token_hex(4)}"
+    subprocess.run([tool("groupadd"), name], check=True)
+    try:
+        yield name
+    finally:
+        subprocess.run([tool("groupdel"), name], check=False, capture_output=True)
