@@ -179,15 +179,17 @@ class App:
     def conclude(self, credentials: Credentials, lookup: UserLookup = users.lookup) -> Identity:
         """Conclude who somebody is, as things are now. Never raises."""
         identity = conclude(credentials, self.policy, lookup)
-        if identity.name in self.configuration.revoked:
+        if identity.revoked_as(self.configuration.revoked):
             return invalid(identity, "revoked")
         return identity
 
     def _known(self, proof: SshProof) -> bool:
         """Answer the SSH door's one question."""
-        name = self.conclude(proof).name
-        if name in self.configuration.revoked:
-            self._refused("ssh", proof.peer, f"{name} is revoked")
+        identity = self.conclude(proof)
+        named = identity.revoked_as(self.configuration.revoked)
+        if named is not None:
+            by = "" if named == identity.name else f": {named} is"
+            self._refused("ssh", proof.peer, f"{identity.name} is revoked{by}")
             return False
         return known_to_ssh(proof, self.policy)
 
@@ -220,7 +222,7 @@ class App:
         if identity.expires is not None and identity.expires <= time.time():
             # OpenSSL does not look at the dates again when a session is resumed
             fault = "a credential that has run out"
-        elif identity.door != "loopback" and identity.name in self.configuration.revoked:
+        elif identity.door != "loopback" and identity.revoked_as(self.configuration.revoked):
             # on loopback everybody gets a session, and this one answers 01
             fault = f"{identity.name} is revoked"
         else:
@@ -293,20 +295,20 @@ class App:
             return identity
 
         self.accounts.judge(judged)
-        closed = sum(end(account, "revoked") for account in self.accounts if account.identity.name in revoked)
-        self._close_ssh(lambda name: name in revoked)
+        closed = sum(end(account, "revoked") for account in self.accounts if account.identity.revoked_as(revoked))
+        self._close_ssh(lambda identity: identity.revoked_as(revoked) is not None)
         return closed
 
     def kick(self, who: str, by: str) -> int:
         """End all sessions of an identity, or one by its number; tells how many."""
         closed = sum(end(account, f"kicked by {by}") for account in self.accounts.named(who))
-        self._close_ssh(lambda name: name == who)
+        self._close_ssh(lambda identity: identity.name == who)
         return closed
 
-    def _close_ssh(self, wanted: Callable[[str], bool]) -> None:
-        """End SSH connections by typed name: they may have no channel, and so no session."""
+    def _close_ssh(self, wanted: Callable[[Identity], bool]) -> None:
+        """End SSH connections by identity: they may have no channel, and so no session."""
         if self._ssh is not None:
-            self._ssh.close_where(lambda proof: wanted(conclude(proof, self.policy, users.lookup).name))
+            self._ssh.close_where(lambda proof: wanted(conclude(proof, self.policy, users.lookup)))
 
     async def _watch(self) -> None:
         """Look at what time alone changes: grants that begin or end, sessions that are idle or old."""
