@@ -260,7 +260,7 @@ class App:
             try:
                 found, waiting = await asyncio.to_thread(self._read_again)
                 if found.ssh is not None and self._ssh is not None:
-                    self._ssh.replace(found.ssh.host_key)
+                    self._ssh.replace(found.ssh.host_keys)
             except ConfigError:
                 raise
             except Exception as error:

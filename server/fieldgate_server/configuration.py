@@ -31,7 +31,7 @@ log = logging.getLogger("fieldgate.server")
 class SshIdentity(NamedTuple):
     """What the SSH door shows, alone and in the options of its connections."""
 
-    host_key: HostKey
+    host_keys: tuple[HostKey, ...]
     options: asyncssh.SSHServerConnectionOptions
 
 
@@ -86,7 +86,7 @@ def _read(settings: Settings, limits: Limits, policy: Policy) -> Configuration:
 
 
 def _ssh(folder: Path, limits: Limits) -> SshIdentity:
-    shown = ssh.host_key(folder)
+    shown = ssh.host_keys(folder)
     return SshIdentity(shown, ssh.server_options(folder, login_deadline=limits.handshake_deadline, shown=shown))
 
 

@@ -52,36 +52,44 @@ def _available_kex() -> frozenset[bytes]:
     return frozenset(get_kex_algs())
 
 
-HostKey = tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]
+HostKey = tuple[asyncssh.SSHKey, asyncssh.SSHCertificate] | asyncssh.SSHKey
 
 
-def host_key(folder: Path) -> HostKey:
-    """Read the host key and certificate of an identity folder. Raises ConfigError as `server_options` does."""
-    key = files.private(folder, names.SSH_HOST_KEY)
-    certificate = files.file(folder, names.SSH_HOST_CERTIFICATE)
-    files.check_ssh_certificate(certificate)
+def host_keys(folder: Path) -> tuple[HostKey, ...]:
+    """Read the host keys and certificates of an identity folder. Raises ConfigError as `server_options` does."""
+    return tuple(_host_key(folder, key, certificate) for key, certificate in files.host_keys(folder))
+
+
+def _host_key(folder: Path, key_name: str, certificate_name: str) -> HostKey:
+    key = files.private(folder, key_name)
+    certificate = files.file(folder, certificate_name) if certificate_name else None
+    if certificate is not None:
+        files.check_ssh_certificate(certificate)
     try:
-        return asyncssh.read_private_key(key), asyncssh.read_certificate(certificate)
+        read = asyncssh.read_private_key(key)
+        return read if certificate is None else (read, asyncssh.read_certificate(certificate))
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError, OSError) as error:
-        raise _unusable(folder, error) from None
+        raise _unusable(key, error) from None
 
 
-def _unusable(folder: Path, error: Exception) -> ConfigError:
-    return ConfigError(str(folder / names.SSH_HOST_KEY), f"cannot be used as host key: {printable(str(error))}")
+def _unusable(key: Path, error: Exception) -> ConfigError:
+    return ConfigError(str(key), f"cannot be used as host key: {printable(str(error))}")
 
 
 def server_options(
-    folder: Path, *, login_deadline: float, shown: HostKey | None = None
+    folder: Path, *, login_deadline: float, shown: tuple[HostKey, ...] = ()
 ) -> asyncssh.SSHServerConnectionOptions:
     """Build the SSH door's options from an identity folder: public keys only, no shell, agent, pty or X11.
 
-    `shown` is its `host_key` where that has been read already. Raises ConfigError for a missing or group-readable
-    key, or a certificate that does not fit or has expired.
+    `shown` are its `host_keys` where these have been read already: of each kind the first is shown, and all are told
+    to clients that are in (hostkeys-00@openssh.com). Raises ConfigError for a missing or group-readable key, or a
+    certificate that does not fit or has expired.
     """
     try:
         return asyncssh.SSHServerConnectionOptions(
             config=None,
-            server_host_keys=[shown or host_key(folder)],
+            server_host_keys=list(shown or host_keys(folder)),
+            send_server_host_keys=True,
             login_timeout=login_deadline,
             public_key_auth=True,
             password_auth=False,
@@ -97,7 +105,7 @@ def server_options(
             **_algorithms(),
         )
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError, OSError) as error:
-        raise _unusable(folder, error) from None
+        raise _unusable(folder / names.SSH_HOST_KEY, error) from None
 
 
 class ChannelAdapter(asyncssh.SSHTCPSession[bytes]):
