@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -40,9 +41,9 @@ class Authority:
     root: x509.Certificate
     issuing: x509.Certificate
     issuing_key: ec.EllipticCurvePrivateKey = field(repr=False)
-    user_ca: ec.EllipticCurvePrivateKey = field(repr=False)
+    user_ca: openssh.PrivateKey = field(repr=False)
     user_ca_line: bytes
-    host_ca: ec.EllipticCurvePrivateKey = field(repr=False)
+    host_ca: openssh.PrivateKey = field(repr=False)
     host_ca_line: bytes
 
     @property
@@ -62,7 +63,7 @@ class Authority:
         return Identity(files, validity.not_after)
 
     def _server(self, subject: Server, validity: Validity) -> Files:
-        tls_key, ssh_key = _new_key(), _new_key()
+        tls_key, ssh_key = _new_key(), Ed25519PrivateKey.generate()
         leaf = _sign(profiles.server(subject, tls_key.public_key(), self.issuing, validity), self.issuing_key)
         certificate = openssh.host_certificate(subject, ssh_key.public_key(), self.host_ca, validity)
         return {
@@ -76,7 +77,7 @@ class Authority:
         }
 
     def _client(self, subject: Client, validity: Validity) -> Files:
-        tls_key, ssh_key = _new_key(), _new_key()
+        tls_key, ssh_key = _new_key(), Ed25519PrivateKey.generate()
         leaf = _sign(profiles.client(subject, tls_key.public_key(), self.issuing, validity), self.issuing_key)
         certificate = openssh.user_certificate(subject, ssh_key.public_key(), self.user_ca, validity)
         return {
@@ -91,9 +92,13 @@ class Authority:
 
 
 def create(name: str, now: datetime) -> Files:
-    """Make a root, an issuing CA under it, and the two SSH CAs, all ECDSA P-256. Raises PkiError for a bad name."""
+    """Make a root and an issuing CA under it, both ECDSA P-256, and two SSH CAs, both Ed25519.
+
+    Raises PkiError for a bad name.
+    """
     check_pki_name(name)
-    root_key, issuing_key, user_ca, host_ca = (_new_key() for _ in range(4))
+    root_key, issuing_key = _new_key(), _new_key()
+    user_ca, host_ca = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
     root = _sign(profiles.root_ca(name, root_key.public_key(), ca_validity(now, ROOT_LIFE)), root_key)
     life = ca_validity(now, ISSUING_LIFE)
     issuing = _sign(profiles.issuing_ca(name, issuing_key.public_key(), root, life), root_key)
@@ -116,7 +121,7 @@ def load(read: Callable[[File], bytes]) -> Authority:
         issuing.verify_directly_issued_by(root)
     except (ValueError, TypeError, InvalidSignature):
         raise PkiError(layout.ISSUING_CERT.path, "was not issued by this PKI's root", hint=_RESTORE) from None
-    issuing_key = _private_key(load_pem_private_key, read, layout.ISSUING_KEY)
+    issuing_key = _issuing_key(read, layout.ISSUING_KEY)
     if issuing_key.public_key() != issuing.public_key():
         raise PkiError(layout.ISSUING_KEY.path, "is not the key of cert.pem beside it", hint=_RESTORE)
     user_ca, user_ca_line = _ssh_ca(read, layout.USER_CA, layout.USER_CA_PUB)
@@ -134,20 +139,24 @@ def _certificate(read: Callable[[File], bytes], file: File) -> x509.Certificate:
         raise PkiError(file.path, "is not a certificate in PEM", hint=_RESTORE) from None
 
 
-def _private_key(
-    parse: Callable[[bytes, None], object], read: Callable[[File], bytes], file: File
-) -> ec.EllipticCurvePrivateKey:
+def _private_key(parse: Callable[[bytes, None], object], read: Callable[[File], bytes], file: File) -> object:
     try:
-        key = parse(read(file), None)
+        return parse(read(file), None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        key = None
+        return None
+
+
+def _issuing_key(read: Callable[[File], bytes], file: File) -> ec.EllipticCurvePrivateKey:
+    key = _private_key(load_pem_private_key, read, file)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise PkiError(file.path, "is not an ECDSA private key without passphrase", hint=_RESTORE)
     return key
 
 
-def _ssh_ca(read: Callable[[File], bytes], private: File, public: File) -> tuple[ec.EllipticCurvePrivateKey, bytes]:
+def _ssh_ca(read: Callable[[File], bytes], private: File, public: File) -> tuple[openssh.PrivateKey, bytes]:
     key, line = _private_key(load_ssh_private_key, read, private), read(public)
+    if not isinstance(key, openssh.PrivateKey):
+        raise PkiError(private.path, "is not an Ed25519 or ECDSA private key without passphrase", hint=_RESTORE)
     if line.split()[:2] != openssh.public_key_line(key.public_key(), "").split():
         raise PkiError(public.path, f"is not the public half of {private.path}", hint=_RESTORE)
     return key, line

@@ -38,8 +38,8 @@ Makes a PKI in the folder DIR, which is made if it is not there:
   DIR/ssh/user-ca    the key that signs who may log in at the SSH door
   DIR/ssh/host-ca    the key that signs which hosts clients may trust
 
-All keys are ECDSA P-256, in files that only you can read (mode 0600). A folder
-that holds a PKI already is refused. Prints the two issuers that a policy names."""
+X.509 keys are ECDSA P-256, SSH keys Ed25519, in files that only you can read
+(mode 0600). A folder that holds a PKI already is refused. Prints the two issuers that a policy names."""
 
 _INIT_EXAMPLE = """\
 example:

@@ -7,6 +7,7 @@ import secrets
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -20,18 +21,22 @@ from cryptography.hazmat.primitives.serialization import (
 from fieldgate_certs.subjects import Client, Server
 from fieldgate_certs.validity import Validity
 
+PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey
+"""New keys are Ed25519, which ssh-audit has nothing against; a PKI may have been made with ECDSA P-256."""
+PublicKey = Ed25519PublicKey | EllipticCurvePublicKey
 
-def private_key_file(key: EllipticCurvePrivateKey) -> bytes:
+
+def private_key_file(key: PrivateKey) -> bytes:
     """Give a private key in OpenSSH's own format, without passphrase."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
 
 
-def public_key_line(key: EllipticCurvePublicKey, comment: str) -> bytes:
+def public_key_line(key: PublicKey, comment: str) -> bytes:
     """Give the line of a .pub file: type, key in base64, comment."""
     return b"%s %s\n" % (key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH), comment.encode())
 
 
-def fingerprint(key: EllipticCurvePublicKey) -> str:
+def fingerprint(key: PublicKey) -> str:
     """Give SHA256:... as `ssh-keygen -l` prints it."""
     digest = ssh_key_fingerprint(key, hashes.SHA256())
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
@@ -42,17 +47,13 @@ def known_hosts_line(host_ca_line: bytes) -> bytes:
     return b"@cert-authority * " + host_ca_line
 
 
-def host_certificate(
-    subject: Server, key: EllipticCurvePublicKey, ca: EllipticCurvePrivateKey, validity: Validity
-) -> bytes:
+def host_certificate(subject: Server, key: PublicKey, ca: PrivateKey, validity: Validity) -> bytes:
     """Give the line of a host certificate; its principals are the server's hosts."""
     builder = _builder(SSHCertificateType.HOST, subject.name, list(map(str, subject.hosts)), key, validity)
     return _sign(builder, ca, subject.name)
 
 
-def user_certificate(
-    subject: Client, key: EllipticCurvePublicKey, ca: EllipticCurvePrivateKey, validity: Validity
-) -> bytes:
+def user_certificate(subject: Client, key: PublicKey, ca: PrivateKey, validity: Validity) -> bytes:
     """Give the line of a user certificate: its one principal is the role, its key id the name.
 
     It allows port forwarding only. The forced command is for a stock sshd, which would run commands without it.
@@ -63,7 +64,7 @@ def user_certificate(
 
 
 def _builder(
-    kind: SSHCertificateType, key_id: str, principals: list[str], key: EllipticCurvePublicKey, validity: Validity
+    kind: SSHCertificateType, key_id: str, principals: list[str], key: PublicKey, validity: Validity
 ) -> SSHCertificateBuilder:
     return (
         SSHCertificateBuilder()
@@ -77,5 +78,5 @@ def _builder(
     )
 
 
-def _sign(builder: SSHCertificateBuilder, ca: EllipticCurvePrivateKey, comment: str) -> bytes:
+def _sign(builder: SSHCertificateBuilder, ca: PrivateKey, comment: str) -> bytes:
     return b"%s %s\n" % (builder.sign(ca).public_bytes(), comment.encode())

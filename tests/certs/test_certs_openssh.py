@@ -53,8 +53,8 @@ def certificate(identity: Identity, file: File) -> SSHCertificate:
 
 def test_ssh_keygen_reads_the_user_certificate(tmp_path: Path, ca: Authority, ana: Identity) -> None:
     seen = listing(tmp_path, ana, layout.SSH_KEY_CERT)
-    assert seen["Type"] == ["ecdsa-sha2-nistp256-cert-v01@openssh.com user certificate"]
-    assert seen["Signing CA"] == [f"ECDSA {fingerprint(ca.user_ca.public_key())} (using ecdsa-sha2-nistp256)"]
+    assert seen["Type"] == ["ssh-ed25519-cert-v01@openssh.com user certificate"]
+    assert seen["Signing CA"] == [f"ED25519 {fingerprint(ca.user_ca.public_key())} (using ssh-ed25519)"]
     assert seen["Key ID"] == ['"ana"']
     assert seen["Principals"] == ["operator"]
     assert seen["Critical Options"] == ["force-command /usr/sbin/nologin"]
@@ -63,8 +63,8 @@ def test_ssh_keygen_reads_the_user_certificate(tmp_path: Path, ca: Authority, an
 
 def test_ssh_keygen_reads_the_host_certificate(tmp_path: Path, ca: Authority, box: Identity) -> None:
     seen = listing(tmp_path, box, layout.SSH_HOST_KEY_CERT)
-    assert seen["Type"] == ["ecdsa-sha2-nistp256-cert-v01@openssh.com host certificate"]
-    assert seen["Signing CA"] == [f"ECDSA {fingerprint(ca.host_ca.public_key())} (using ecdsa-sha2-nistp256)"]
+    assert seen["Type"] == ["ssh-ed25519-cert-v01@openssh.com host certificate"]
+    assert seen["Signing CA"] == [f"ED25519 {fingerprint(ca.host_ca.public_key())} (using ssh-ed25519)"]
     assert seen["Key ID"] == ['"box-1"']
     assert seen["Principals"] == ["localhost", "box-1.example.com", "127.0.0.1", "2001:db8::17"]
     assert seen["Critical Options"] == ["(none)"]
@@ -88,7 +88,7 @@ def test_serials_differ_and_use_64_bits(ca: Authority, now: datetime) -> None:
 def test_the_fingerprint_is_the_one_that_ssh_keygen_prints(store: Store, ca: Authority) -> None:
     for key, file in ((ca.user_ca, layout.USER_CA_PUB), (ca.host_ca, layout.HOST_CA_PUB)):
         printed = ssh_keygen("-l", "-f", store.folder / file.path).split()
-        assert printed == ["256", fingerprint(key.public_key()), f"plant-{Path(file.path).stem}", "(ECDSA)"]
+        assert printed == ["256", fingerprint(key.public_key()), f"plant-{Path(file.path).stem}", "(ED25519)"]
 
 
 def test_the_public_files_belong_to_the_private_ones(store: Store, box: Identity, ana: Identity) -> None:

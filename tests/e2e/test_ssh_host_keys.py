@@ -42,8 +42,8 @@ async def own_identity(pki: Pki, folder: Path) -> AsyncIterator[tuple[Site, Path
     """Run a site whose doors have a copy of the server's identity with a second host key, of another kind."""
     copy = folder / "identity"
     shutil.copytree(pki.server, copy)
-    keygen(copy / "ssh-host-key-ed25519")
-    certify(pki, copy / "ssh-host-key-ed25519")
+    keygen(copy / "ssh-host-key-ecdsa", "ecdsa")
+    certify(pki, copy / "ssh-host-key-ecdsa")
     async with operated(Elsewhere(pki.folder, pki.issuers, copy), folder) as site:
         yield site, copy
 
@@ -68,7 +68,7 @@ def knowing(pki: Pki, folder: Path, *lines: str) -> Path:
 
 
 @one_loop
-@pytest.mark.parametrize("known", ["ssh-host-key", "ssh-host-key-ed25519", "its certificate", "another"])
+@pytest.mark.parametrize("known", ["ssh-host-key", "ssh-host-key-ecdsa", "its certificate", "another"])
 async def test_who_knows_one_of_the_keys_is_served(site_pki: Pki, tmp_path: Path, known: str) -> None:
     async with own_identity(site_pki, tmp_path) as (site, folder):
         line = f"@cert-authority * {public(site_pki.folder / 'ssh/host-ca')}"
@@ -94,7 +94,7 @@ async def test_a_stock_ssh_learns_the_next_key_of_the_same_kind_and_lives_throug
     site_pki: Pki, tmp_path: Path
 ) -> None:
     async with own_identity(site_pki, tmp_path) as (site, folder):
-        keygen(folder / "ssh-host-key-next", "ecdsa")
+        keygen(folder / "ssh-host-key-next")
         assert (await command(site, "reload"))["ok"]
         port = site.app.ports["ssh"]
         first, after = public(folder / "ssh-host-key"), public(folder / "ssh-host-key-next")
@@ -136,7 +136,7 @@ async def test_a_second_key_that_is_wrong_is_named_and_all_stays_as_it_was(
     site_pki: Pki, tmp_path: Path, fault: str
 ) -> None:
     async with own_identity(site_pki, tmp_path) as (site, folder):
-        key, certificate = folder / "ssh-host-key-ed25519", folder / "ssh-host-key-ed25519-cert.pub"
+        key, certificate = folder / "ssh-host-key-ecdsa", folder / "ssh-host-key-ecdsa-cert.pub"
         wrong = key
         if fault == "readable by others":
             key.chmod(0o640)

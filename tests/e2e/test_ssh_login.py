@@ -88,12 +88,12 @@ async def test_a_certificate_for_no_address_is_not_for_every_address(site: Site,
     identity = Ssh(critical={"source-address": b"?"}, extensions=()).identity(site.pki, tmp_path / "odd")
     whole = certificate_of(identity)
     # what the CA signs ends with its own key; no builder writes an empty list, so it is cut and signed again
-    signed = whole[: whole.rindex(string(b"ecdsa-sha2-nistp256")) - 4]
+    signed = whole[: whole.rindex(string(b"ssh-ed25519")) - 4]
     one, none = (string(string(b"source-address") + string(string(value))) for value in (b"?", b""))
     assert signed.count(one) == 1
     signed = signed.replace(one, none)
     ca = asyncssh.read_private_key(site.pki.folder / "ssh/user-ca")
-    certificate = signed + string(ca.sign(signed, b"ecdsa-sha2-nistp256"))
+    certificate = signed + string(ca.sign(signed, b"ssh-ed25519"))
     with pytest.raises(asyncssh.PermissionDenied):
         await impostor(site, Login("operator", certificate=certificate, signer=identity))
     await line_with(site, "event=refused", "source-address names no address")

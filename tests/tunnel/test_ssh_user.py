@@ -90,12 +90,12 @@ async def test_an_identity_folder_goes_with_the_way_that_the_configuration_tells
 
 
 @pytest.mark.parametrize("mode", ["640", "604", "600"])
-@pytest.mark.parametrize("name", ["box-key", "id_ecdsa"])
+@pytest.mark.parametrize("name", ["box-key", "id_ed25519"])
 async def test_a_key_that_others_can_read_is_refused(home: Path, site: Site, name: str, mode: str) -> None:
     configure(home, site.app.ports["ssh"])
-    if name == "id_ecdsa":
+    if name == "id_ed25519":
         (home / "box-key").rename(home / name)
-        (home / "box-key-cert.pub").rename(home / "id_ecdsa-cert.pub")
+        (home / "box-key-cert.pub").rename(home / "id_ed25519-cert.pub")
     (home / name).chmod(int(mode, 8))
     if mode == "600":
         assert await reads()
@@ -153,7 +153,7 @@ KNOWN = {
     "by key for another port": ("[localhost]:1 {key}", False),
     "by key under another name": ("127.0.0.1,[127.0.0.1]:{port} {key}", False),
     "by another key": ("localhost {other}", False),
-    "by a key of another kind": ("localhost {ed25519}", False),
+    "by a key of another kind": ("localhost {ecdsa}", False),
     "by CA but the key is revoked": ("@cert-authority * {ca}\n@revoked * {key}", False),
     "by key but it is revoked": ("[localhost]:{port} {key}\n@revoked localhost {key}", False),
     "by CA but that is revoked": ("@cert-authority * {ca}\n@revoked * {ca}", False),
@@ -181,7 +181,7 @@ async def test_a_host_is_known_by_key_or_by_ca(home: Path, site: Site, known: st
         "user_ca": public(site.pki.folder / "ssh", "user-ca"),
         "key": public(site.pki.server),
         "other": public(site.pki.client("viewer"), "ssh-key"),
-        "ed25519": keygen(home / "ed25519").strip(),
+        "ecdsa": keygen(home / "ecdsa", "ecdsa").strip(),
     }
     file = home / "known_hosts"
     file.write_text(lines.format(**facts) + "\n")
