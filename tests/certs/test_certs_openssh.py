@@ -10,12 +10,13 @@ from pathlib import Path
 
 import asyncssh
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
 from fieldgate_certs import cli, layout
-from fieldgate_certs.authority import Authority, Identity
-from fieldgate_certs.layout import File
-from fieldgate_certs.openssh import fingerprint
+from fieldgate_certs.authority import Authority, Identity, load
+from fieldgate_certs.layout import File, Files
+from fieldgate_certs.openssh import fingerprint, private_key_file, public_key_line
 from fieldgate_certs.store import CURRENT, Store
 from fieldgate_certs.subjects import Client, Server
 
@@ -69,6 +70,15 @@ def test_ssh_keygen_reads_the_host_certificate(tmp_path: Path, ca: Authority, bo
     assert seen["Principals"] == ["localhost", "box-1.example.com", "127.0.0.1", "2001:db8::17"]
     assert seen["Critical Options"] == ["(none)"]
     assert seen["Extensions"] == ["(none)"]
+
+
+def test_a_pki_whose_ssh_cas_are_ecdsa_still_issues(tmp_path: Path, pki_files: Files, now: datetime) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    line = public_key_line(key.public_key(), "older")
+    older = load({**pki_files, layout.USER_CA: private_key_file(key), layout.USER_CA_PUB: line}.__getitem__)
+    seen = listing(tmp_path, older.issue(Client("ana", "operator"), 1, now), layout.SSH_KEY_CERT)
+    assert seen["Type"] == ["ssh-ed25519-cert-v01@openssh.com user certificate"]
+    assert seen["Signing CA"] == [f"ECDSA {fingerprint(key.public_key())} (using ecdsa-sha2-nistp256)"]
 
 
 def test_both_certificates_of_an_identity_live_equally_long(box: Identity, ana: Identity, now: datetime) -> None:

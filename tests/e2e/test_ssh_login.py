@@ -21,6 +21,14 @@ TOOLS = ("ssh", "ssh-keygen")
 
 one_loop = pytest.mark.asyncio(loop_factories=["uvloop"])
 
+EXTENSIONS = (
+    "permit-port-forwarding",
+    "permit-pty",
+    "permit-agent-forwarding",
+    "permit-X11-forwarding",
+    "permit-user-rc",
+    "no-touch-required",
+)
 LOGINS: dict[str, tuple[Ssh, str]] = {
     "an operator's": (Ssh(), ""),
     "one with two roles": (Ssh(principals=("viewer", "operator")), ""),
@@ -32,6 +40,11 @@ LOGINS: dict[str, tuple[Ssh, str]] = {
     "without principals": (Ssh(principals=()), "a certificate without principals is refused"),
     "with a wrong principal": (Ssh(principals=("viewer",)), "is not a principal of the certificate (viewer)"),
     "with an unknown critical option": (Ssh(critical={"verify-required": b""}), "critical options that are not known"),
+    "with all extensions of OpenSSH": (Ssh(extensions=EXTENSIONS), ""),
+    "with an unknown extension": (
+        Ssh(extensions=("permit-port-forwarding", "permit-all@example.com")),
+        "extensions that",
+    ),
     "for another address": (Ssh(critical={"source-address": b"192.0.2.0/24,::1"}), NOT_VALID),
     "for what is no address": (Ssh(critical={"source-address": b"localhost"}), NOT_VALID),
 }
