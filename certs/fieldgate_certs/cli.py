@@ -39,7 +39,8 @@ Makes a PKI in the folder DIR, which is made if it is not there:
   DIR/ssh/host-ca    the key that signs which hosts clients may trust
 
 X.509 keys are ECDSA P-256, SSH keys Ed25519, in files that only you can read
-(mode 0600). A folder that holds a PKI already is refused. Prints the two issuers that a policy names."""
+(mode 0600). A folder that holds a PKI already is refused. Prints the two
+issuers that a policy names."""
 
 _INIT_EXAMPLE = """\
 example:

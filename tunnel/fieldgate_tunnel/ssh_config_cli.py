@@ -13,22 +13,22 @@ from fieldgate_tunnel.own_identity import default_identity
 from fieldgate_tunnel.ssh_config import GROUP, Way, client_block, server_block
 
 _ABOUT = f"""\
-Prints the configuration of OpenSSH with which a site is reached without fieldgate.
+Prints the configuration with which OpenSSH alone reaches a site, or is its door.
 
-With URL, the Host block for ~/.ssh/config of a client: then `ssh -N fieldgate-HOST`
-brings the site's Modbus port to 127.0.0.1:{LOOPBACK_PORT}. It names the files of the identity
-folder: the one of --identity, else the one that `fieldgate client` would take; without
-any, ssh uses your own keys and known_hosts.
+With URL, the Host block for ~/.ssh/config of a client: `ssh -N fieldgate-HOST`
+then brings the site's Modbus port to 127.0.0.1:{LOOPBACK_PORT}. It names the files of the
+identity folder: that of --identity, else the one that `fieldgate client` takes;
+without any, ssh uses your own keys and known_hosts.
 
-With --server, the Match block for sshd_config of a box whose stock sshd is the door,
-in place of fieldgate's: users of one group get the Modbus port, and nothing else
-(docs/ssh.md says what each of the two doors gives)."""
+With --server, the Match block for sshd_config of a box whose stock sshd is the
+door, in place of ours: the users of one group get the Modbus port, and nothing
+else. docs/ssh.md says what each of the two doors gives."""
 
 _EXAMPLES = """\
 examples:
   fieldgate tunnel ssh-config modbus+ssh://viewer@box-1.example.com >> ~/.ssh/config
   ssh -N fieldgate-box-1.example.com
-  fieldgate tunnel ssh-config --server > /etc/ssh/sshd_config.d/fieldgate.conf && sshd -t
+  fieldgate tunnel ssh-config --server > /etc/ssh/sshd_config.d/fieldgate.conf
 
 exit codes: 0 ok, 2 usage or configuration"""
 
