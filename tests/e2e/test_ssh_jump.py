@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -40,9 +42,21 @@ class Way:
             f"Host direct\n HostName localhost\n Port {self.site}\n"
         )
 
+    async def left(self) -> None:
+        """Wait until nobody is logged in at the jump host any more."""
+        async with asyncio.timeout(10):
+            while any(f"sshd: {self.user}".encode() in line for line in _command_lines()):
+                await asyncio.sleep(0.01)
+
     def logins(self) -> int:
         """Count the logins at the jump host."""
         return self.sshd_log.read_text().count("Accepted publickey")
+
+
+def _command_lines() -> Iterator[bytes]:
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            yield (process / "cmdline").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +93,7 @@ async def test_a_site_is_reached_through_a_jump_host_with_its_own_key_there(site
     before = way.logins()
     assert await reads(site)
     assert way.logins() == before + 1
+    await way.left()
     assert await reads(site, "modbus+ssh://operator@direct")
     assert way.logins() == before + 1
 
@@ -135,3 +150,4 @@ async def test_a_jump_host_that_does_not_let_us_in_or_on_is_named(site: Site, wa
     way.configure()
     with pytest.raises(RejectedError, match="jump host bastion: it does not lead on to the site"):
         await reads(site)
+    await way.left()

@@ -13,7 +13,7 @@ from fieldgate_tunnel.own_identity import default_identity
 from fieldgate_tunnel.ssh_config import GROUP, Way, client_block, server_block
 
 _ABOUT = f"""\
-Prints the configuration with which OpenSSH alone reaches a site, or is its door.
+Prints the configuration with which OpenSSH reaches a site, or is its door.
 
 With URL, the Host block for ~/.ssh/config of a client: `ssh -N fieldgate-HOST`
 then brings the site's Modbus port to 127.0.0.1:{LOOPBACK_PORT}. It names the files of the
