@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from bench import servers
+from bench import servers, ssh_servers
 from bench.lab import Lab, Sample, Server, Shape
 
 SUBJECT = "fieldgate"  # the server that the targets are for
@@ -92,6 +92,11 @@ ROWS = {
             Figure("p50, one connection", TLS_ONE, _p50, "us", PROXIES, "lower", 0.65),
             Figure("rate, 32 connections", TLS_MANY, _rate, "/s", PROXIES, "higher", 1.15),
         ),
+    ),
+    "ssh": Row(
+        about="Modbus/TCP through stock `ssh -L`, FC3 of 10 registers; sshd stands in front of the same fieldgate",
+        servers={"sshd": ssh_servers.sshd, SUBJECT: ssh_servers.fieldgate_ssh},
+        figures=(Figure("p50, one connection", ONE, _p50, "us", ("sshd",), "lower", 1.5),),
     ),
     "guard": Row(
         about="what policy, audit and metrics cost: FC3 of 10 registers with them and without",

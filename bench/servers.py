@@ -46,12 +46,12 @@ def pymodbus_tls(lab: Lab) -> Server:
 
 def fieldgate(lab: Lab) -> Server:
     """Start fieldgate's loopback listener, with policy and audit on."""
-    return _fieldgate(lab, "fieldgate", MODBUS_READY)
+    return configured(lab, "fieldgate", MODBUS_READY)
 
 
 def fieldgate_with_metrics(lab: Lab) -> Server:
     """Start fieldgate's loopback listener, with policy, audit and metrics on."""
-    return _fieldgate(lab, "fieldgate-metrics", MODBUS_READY, "[metrics]\nport = 0\n")
+    return configured(lab, "fieldgate-metrics", MODBUS_READY, "[metrics]\nport = 0\n")
 
 
 def quick_start(lab: Lab) -> Server:
@@ -72,14 +72,14 @@ def with_grants(count: int) -> Callable[[Lab], Server]:
         # the first covers what is asked; with a gap behind each, every one is a run of its own
         more = [f'{{ units = "1", read = "holding {12 + 6 * at}-{16 + 6 * at}" }}' for at in range(count - 1)]
         grants = ", ".join(['{ units = "1", read = "holding 0-9" }', *more])
-        return _fieldgate(lab, f"fieldgate-{count}-grants", MODBUS_READY, grants=grants)
+        return configured(lab, f"fieldgate-{count}-grants", MODBUS_READY, grants=grants)
 
     return start
 
 
 def fieldgate_tls(lab: Lab) -> Server:
     """Start fieldgate's TLS door, with policy and audit on."""
-    return _fieldgate(lab, "fieldgate-tls", TLS_READY, _tls_door(lab))
+    return configured(lab, "fieldgate-tls", TLS_READY, _tls_door(lab))
 
 
 def _tls_door(lab: Lab) -> str:
@@ -93,17 +93,20 @@ identity = "{lab.pki.server}"
 
 def fieldgate_flooded(lab: Lab) -> Server:
     """Start fieldgate's TLS door, and beside it peers that keep it busy and never authenticate."""
-    server = _fieldgate(lab, "fieldgate-flooded", TLS_READY, _tls_door(lab))
+    server = configured(lab, "fieldgate-flooded", TLS_READY, _tls_door(lab))
     attackers = lab.start("flood", [sys.executable, FLOOD, str(server.port)], cpu=lab.client_cpu)
     attackers.handle.send_signal(signal.SIGSTOP)
     return dataclasses.replace(server, attackers=(attackers,))
 
 
-def _fieldgate(lab: Lab, name: str, ready: str, door: str = "", grants: str = EVERYTHING) -> Server:
+def configured(  # noqa: PLR0913
+    lab: Lab, name: str, ready: str, door: str = "", grants: str = EVERYTHING, issuers: tuple[str, ...] = (ISSUER,)
+) -> Server:
+    """Start fieldgate with a settings file of its own: policy and audit on, `door` beside the loopback listener."""
     user = pwd.getpwuid(os.geteuid()).pw_name
     policy = f"""
 [role.bench]
-issuers = ["{ISSUER}"]
+issuers = [{", ".join(f'"{issuer}"' for issuer in issuers)}]
 grants = [{grants}]
 
 [identity]

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from fieldgate_certs import keys, layout, openssh, profiles
@@ -46,9 +45,9 @@ class Authority:
     root: x509.Certificate
     issuing: x509.Certificate
     issuing_key: PrivateKey = field(repr=False)
-    user_ca: ec.EllipticCurvePrivateKey = field(repr=False)
+    user_ca: openssh.PrivateKey = field(repr=False)
     user_ca_line: bytes
-    host_ca: ec.EllipticCurvePrivateKey = field(repr=False)
+    host_ca: openssh.PrivateKey = field(repr=False)
     host_ca_line: bytes
     trust: Trust = Trust()
 
@@ -68,12 +67,12 @@ class Authority:
 
         Raises PkiError as `certify` does.
         """
-        tls_key, ssh_key = keys.new(key or self.key_kind), keys.new_ecdsa()
+        tls_key, ssh_key = keys.new(key or self.key_kind), keys.new_ssh()
         signed = self.certify(subject, tls_key.public_key(), ssh_key.public_key(), days, now)
         return Identity({**private_files(subject.kind, tls_key, ssh_key), **signed.files}, signed.not_after)
 
     def certify(
-        self, subject: Subject, tls_key: PublicKey, ssh_key: PublicKey | None, days: int, now: datetime
+        self, subject: Subject, tls_key: PublicKey, ssh_key: openssh.PublicKey | None, days: int, now: datetime
     ) -> Identity:
         """Certify the keys of a subject: everything of an identity but its private files.
 
@@ -88,7 +87,9 @@ class Authority:
             return Identity(self._server(subject, tls_key, ssh_key, validity), validity.not_after)
         return Identity(self._client(subject, tls_key, ssh_key, validity), validity.not_after)
 
-    def _server(self, subject: Server, tls_key: PublicKey, ssh_key: PublicKey | None, validity: Validity) -> Files:
+    def _server(
+        self, subject: Server, tls_key: PublicKey, ssh_key: openssh.PublicKey | None, validity: Validity
+    ) -> Files:
         leaf = _sign(profiles.server(subject, tls_key, self.issuing, validity), self.issuing_key)
         files = {
             layout.TLS_CHAIN: pem(leaf, self.issuing, self.root),
@@ -102,7 +103,9 @@ class Authority:
             layout.SSH_USER_CA: self.user_ca_line + self.trust.user_cas,
         }
 
-    def _client(self, subject: Client, tls_key: PublicKey, ssh_key: PublicKey | None, validity: Validity) -> Files:
+    def _client(
+        self, subject: Client, tls_key: PublicKey, ssh_key: openssh.PublicKey | None, validity: Validity
+    ) -> Files:
         leaf = _sign(profiles.client(subject, tls_key, self.issuing, validity), self.issuing_key)
         files = {
             layout.TLS_CHAIN: pem(leaf, self.issuing, self.root),
@@ -117,7 +120,7 @@ class Authority:
         }
 
 
-def private_files(kind: str, tls_key: PrivateKey, ssh_key: ec.EllipticCurvePrivateKey) -> dict[File, bytes]:
+def private_files(kind: str, tls_key: PrivateKey, ssh_key: openssh.PrivateKey) -> dict[File, bytes]:
     """Give the private files of a server's or a client's identity."""
     ssh = layout.SSH_HOST_KEY if kind == Server.kind else layout.SSH_KEY
     return {layout.TLS_KEY: keys.pkcs8(tls_key), ssh: openssh.private_key_file(ssh_key)}
@@ -141,7 +144,7 @@ class Root:
         limits: Constraints | None = None,
     ) -> dict[File, bytes]:
         """Make an issuing CA, and the two SSH CAs beside it. Raises PkiError for a life that cannot be given."""
-        issuing_key, user_ca, host_ca = keys.new(key), keys.new_ecdsa(), keys.new_ecdsa()
+        issuing_key, user_ca, host_ca = keys.new(key), keys.new_ssh(), keys.new_ssh()
         validity = ca_validity(now, life)
         if validity.not_after > self.certificate.not_valid_after_utc:
             ends = self.certificate.not_valid_after_utc
@@ -162,7 +165,7 @@ class Root:
 def create(name: str, now: datetime, key: KeyKind = ECDSA, passphrase: bytes | None = None) -> dict[File, bytes]:
     """Make a root, an issuing CA under it, and the two SSH CAs. Raises PkiError for a bad name.
 
-    The SSH CAs are ECDSA P-256 always; the root's key alone gets the passphrase.
+    The SSH CAs are Ed25519 always; the root's key alone gets the passphrase.
     """
     check_pki_name(name)
     root_key = keys.new(key)
@@ -219,7 +222,7 @@ def pem(*certificates: x509.Certificate) -> bytes:
     return b"".join(one.public_bytes(Encoding.PEM) for one in certificates)
 
 
-def _ssh_ca(read: Callable[[File], bytes], private: File, public: File) -> tuple[ec.EllipticCurvePrivateKey, bytes]:
+def _ssh_ca(read: Callable[[File], bytes], private: File, public: File) -> tuple[openssh.PrivateKey, bytes]:
     key, line = keys.read_ssh(read(private), private.path, hint=_RESTORE), read(public)
     if line.split()[:2] != openssh.public_key_line(key.public_key(), "").split():
         raise PkiError(public.path, f"is not the public half of {private.path}", hint=_RESTORE)

@@ -44,7 +44,7 @@ def request(folder: Path, name: str, key: KeyKind) -> Pending:
     Raises PkiError if a request waits there already: its keys are not overwritten.
     """
     check_name(name)
-    tls_key, ssh_key = keys.new(key), keys.new_ecdsa()
+    tls_key, ssh_key = keys.new(key), keys.new_ssh()
     data = requests.make(name, tls_key, ssh_key)
     file = File(f"{name}.request")
     pending = folder / PENDING

@@ -50,7 +50,7 @@ def add_days(parser: argparse.ArgumentParser) -> None:
 
 def add_key(parser: argparse.ArgumentParser, default: str) -> None:
     """Add --key."""
-    text = f"ECDSA P-256, or RSA of 3072 bits (default: {default})"
+    text = f"X.509 keys: ECDSA P-256, or RSA of 3072 bits (default: {default})"
     parser.add_argument("--key", choices=KEY_KINDS, help=text)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 
+from fieldgate_certs import openssh
 from fieldgate_certs.subjects import RSA, KeyKind
 from fieldgate_core.errors import PkiError
 
@@ -26,14 +28,16 @@ _LEAST_RSA_EXPONENT = 65537
 _CURVES = (ec.SECP256R1, ec.SECP384R1)
 
 
-def new_ecdsa() -> ec.EllipticCurvePrivateKey:
-    """Make a P-256 key (R-61)."""
+def new(kind: KeyKind) -> PrivateKey:
+    """Make a key for X.509: ECDSA P-256 (R-61), or RSA of 3072 bits, which R-39 wants to exist."""
+    if kind == RSA:
+        return rsa.generate_private_key(_LEAST_RSA_EXPONENT, RSA_BITS)
     return ec.generate_private_key(ec.SECP256R1())
 
 
-def new(kind: KeyKind) -> PrivateKey:
-    """Make a key: ECDSA P-256, or RSA of 3072 bits, which R-39 wants to exist."""
-    return rsa.generate_private_key(_LEAST_RSA_EXPONENT, RSA_BITS) if kind == RSA else new_ecdsa()
+def new_ssh() -> openssh.PrivateKey:
+    """Make a key for SSH: Ed25519."""
+    return Ed25519PrivateKey.generate()
 
 
 def kind_of(key: PublicKey) -> KeyKind:
@@ -57,6 +61,11 @@ def accept(key: object, where: str) -> PublicKey:
         problem = f"its RSA key has the public exponent {key.public_numbers().e}, which is weak: at least 65537"
         raise PkiError(where, problem, hint=hint)
     return key
+
+
+def accept_ssh(key: object, where: str) -> openssh.PublicKey:
+    """Give a public key if it is worth an SSH certificate: Ed25519, or what `accept` takes. Raises PkiError."""
+    return key if isinstance(key, Ed25519PublicKey) else accept(key, where)
 
 
 def pkcs8(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
@@ -83,12 +92,12 @@ def read_pem(data: bytes, where: str, *, hint: str, passphrase: bytes | None = N
     return key
 
 
-def read_ssh(data: bytes, where: str, *, hint: str) -> ec.EllipticCurvePrivateKey:
-    """Read an ECDSA private key in OpenSSH's format. Raises PkiError that names `where`."""
+def read_ssh(data: bytes, where: str, *, hint: str) -> openssh.PrivateKey:
+    """Read an Ed25519 or ECDSA private key in OpenSSH's format. Raises PkiError that names `where`."""
     try:
         key = load_ssh_private_key(data, None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         key = None
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise PkiError(where, "is not an ECDSA private key without passphrase", hint=hint)
+    if not isinstance(key, openssh.PrivateKey):
+        raise PkiError(where, "is not an Ed25519 or ECDSA private key without passphrase", hint=hint)
     return key

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -24,12 +25,14 @@ from cryptography.hazmat.primitives.serialization.ssh import SSHCertPublicKeyTyp
 from fieldgate_certs.subjects import Client, Server
 from fieldgate_certs.validity import Validity
 
-PublicKey = EllipticCurvePublicKey | RSAPublicKey
+PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey
+"""New keys are Ed25519, which ssh-audit has nothing against; a PKI may have been made with ECDSA P-256."""
+PublicKey = Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey
 FORCED_COMMAND = "/usr/sbin/nologin"
 """What a stock sshd runs for whoever asks for a shell or a command."""
 
 
-def private_key_file(key: EllipticCurvePrivateKey) -> bytes:
+def private_key_file(key: PrivateKey) -> bytes:
     """Give a private key in OpenSSH's own format, without passphrase."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
 
@@ -62,13 +65,13 @@ def authorized_keys_line(user_ca_line: bytes, role: str, targets: Iterable[str])
     return options.encode() + b" " + user_ca_line
 
 
-def host_certificate(subject: Server, key: PublicKey, ca: EllipticCurvePrivateKey, validity: Validity) -> bytes:
+def host_certificate(subject: Server, key: PublicKey, ca: PrivateKey, validity: Validity) -> bytes:
     """Give the line of a host certificate; its principals are the server's hosts."""
     builder = _builder(SSHCertificateType.HOST, subject.name, list(map(str, subject.hosts)), key, validity)
     return _sign(builder, ca, subject.name)
 
 
-def user_certificate(subject: Client, key: PublicKey, ca: EllipticCurvePrivateKey, validity: Validity) -> bytes:
+def user_certificate(subject: Client, key: PublicKey, ca: PrivateKey, validity: Validity) -> bytes:
     """Give the line of a user certificate: its one principal is the role, its key id the name.
 
     It allows port forwarding only. The forced command is for a stock sshd, which would run commands without it.
@@ -96,5 +99,5 @@ def _builder(
     )
 
 
-def _sign(builder: SSHCertificateBuilder, ca: EllipticCurvePrivateKey, comment: str) -> bytes:
+def _sign(builder: SSHCertificateBuilder, ca: PrivateKey, comment: str) -> bytes:
     return b"%s %s\n" % (builder.sign(ca).public_bytes(), comment.encode())

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from fieldgate_certs import issued, keys, profiles
+from fieldgate_certs import issued, keys, openssh, profiles
 from fieldgate_certs.keys import PrivateKey, PublicKey
 from fieldgate_certs.subjects import Host, Server, Subject
 from fieldgate_core.credentials import RoleClaim
@@ -29,7 +29,7 @@ class Request:
     """The keys of a request, each proven to be held by its maker, and the names that it asks for."""
 
     tls_key: PublicKey = field(repr=False)
-    ssh_key: PublicKey | None = field(repr=False)
+    ssh_key: openssh.PublicKey | None = field(repr=False)
     name: str
     hosts: tuple[Host, ...]
     role: RoleClaim
@@ -37,10 +37,12 @@ class Request:
     """Of the whole file: to be compared by who carries it."""
 
 
-def make(name: str, tls_key: PrivateKey, ssh_key: ec.EllipticCurvePrivateKey) -> bytes:
+def make(name: str, tls_key: PrivateKey, ssh_key: openssh.PrivateKey) -> bytes:
     """Make a request: a PKCS#10 request of the TLS key, and a second one of the SSH key."""
     builder = x509.CertificateSigningRequestBuilder(profiles.common_name(name))
-    return b"".join(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM) for key in (tls_key, ssh_key))
+    # Ed25519 has its hash built in
+    ssh = builder.sign(ssh_key, None if isinstance(ssh_key, Ed25519PrivateKey) else hashes.SHA256())
+    return b"".join(one.public_bytes(Encoding.PEM) for one in (builder.sign(tls_key, hashes.SHA256()), ssh))
 
 
 def fingerprint(data: bytes) -> str:
@@ -57,18 +59,19 @@ def read(data: bytes, where: str) -> Request:
     if not 1 <= len(blocks) <= 2:
         raise PkiError(where, f"holds {len(blocks)} certificate requests in PEM, not 1 or 2", hint=_HINT)
     parsed = [_parse(block, where) for block in blocks]
-    accepted = [keys.accept(one.public_key(), where) for one in parsed]
+    tls_key = keys.accept(parsed[0].public_key(), where)
+    ssh_key = keys.accept_ssh(parsed[1].public_key(), where) if len(parsed) > 1 else None
     names = {issued.common_name(one.subject) for one in parsed}
     if len(names) > 1:
         problem = f"its two keys ask for different names: {', '.join(map(printable, sorted(names)))}"
         raise PkiError(where, problem, hint=_HINT)
-    if len(accepted) > 1 and accepted[0] == accepted[1]:
+    if ssh_key == tls_key:
         raise PkiError(where, "TLS and SSH share one key", hint=_HINT)
     try:
         hosts, role = issued.hosts(parsed[0]), issued.role(parsed[0])
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         raise PkiError(where, "asks for extensions that cannot be read", hint=_HINT) from None
-    return Request(accepted[0], accepted[1] if len(accepted) > 1 else None, names.pop(), hosts, role, fingerprint(data))
+    return Request(tls_key, ssh_key, names.pop(), hosts, role, fingerprint(data))
 
 
 def agree(request: Request, subject: Subject, where: str) -> None:

@@ -200,14 +200,16 @@ class App:
     def conclude(self, credentials: Credentials, lookup: UserLookup = users.lookup) -> Identity:
         """Conclude who somebody is, as things are now. Never raises."""
         identity = conclude(credentials, self.policy, lookup)
-        revoked = self.configuration.revocation(credentials, identity.name)
+        revoked = self.configuration.revocation(credentials, identity)
         return invalid(identity, revoked) if revoked else identity
 
     def _known(self, proof: SshProof) -> bool:
         """Answer the SSH door's one question."""
-        name = self.conclude(proof).name
-        if name in self.configuration.revoked:
-            self._refused("ssh", proof.peer, f"{name} is revoked")
+        identity = self.conclude(proof)
+        named = identity.revoked_as(self.configuration.revoked)
+        if named is not None:
+            by = "" if named == identity.name else f": {named} is"
+            self._refused("ssh", proof.peer, f"{identity.name} is revoked{by}")
             return False
         return known_to_ssh(proof, self.policy)
 
@@ -241,7 +243,7 @@ class App:
             # OpenSSL does not look at the dates again when a session is resumed
             fault = "a credential that has run out"
         else:
-            fault = self.configuration.keeps_out(credentials, identity.name) or self.accounts.full(
+            fault = self.configuration.keeps_out(credentials, identity) or self.accounts.full(
                 identity, self.configuration.settings, exclusive=exclusive
             )
         if fault is not None:
@@ -276,7 +278,7 @@ class App:
             try:
                 found, waiting = await asyncio.to_thread(self._read_again)
                 if found.ssh is not None and self._ssh is not None:
-                    self._ssh.replace(found.ssh.host_key)
+                    self._ssh.replace(found.ssh.host_keys)
             except ConfigError:
                 raise
             except Exception as error:
@@ -319,21 +321,21 @@ class App:
         closed = sum(
             end(account, why)
             for account in self.accounts
-            if (why := self.configuration.revocation(account.credentials, account.identity.name))
+            if (why := self.configuration.revocation(account.credentials, account.identity))
         )
-        self._close_ssh(lambda name: name in revoked)
+        self._close_ssh(lambda identity: identity.revoked_as(revoked) is not None)
         return closed
 
     def kick(self, who: str, by: str) -> int:
         """End all sessions of an identity, or one by its number; tells how many."""
         closed = sum(end(account, f"kicked by {by}") for account in self.accounts.named(who))
-        self._close_ssh(lambda name: name == who)
+        self._close_ssh(lambda identity: identity.name == who)
         return closed
 
-    def _close_ssh(self, wanted: Callable[[str], bool]) -> None:
-        """End SSH connections by typed name: they may have no channel, and so no session."""
+    def _close_ssh(self, wanted: Callable[[Identity], bool]) -> None:
+        """End SSH connections by identity: they may have no channel, and so no session."""
         if self._ssh is not None:
-            self._ssh.close_where(lambda proof: wanted(conclude(proof, self.policy, users.lookup).name))
+            self._ssh.close_where(lambda proof: wanted(conclude(proof, self.policy, users.lookup)))
 
     async def _watch(self) -> None:
         """Look at what time alone changes: grants that begin or end, sessions that are idle or old."""

@@ -250,7 +250,7 @@ def _ssh(folder: Path) -> Iterator[Finding]:
         lambda: files.private(folder, names.SSH_HOST_KEY),
         lambda: files.check_ssh_certificate(files.file(folder, names.SSH_HOST_CERTIFICATE), early=True),
         lambda: ssh.server_options(
-            folder, login_deadline=Limits().handshake_deadline, shown=ssh.host_key(folder, early=True)
+            folder, login_deadline=Limits().handshake_deadline, shown=ssh.host_keys(folder, early=True)
         ),
     )
     yield from _early(lambda: files.check_ssh_certificate(certificate))

@@ -20,6 +20,7 @@ from fieldgate_core.revocation import Revoked
 from fieldgate_server import expiry
 from fieldgate_server import policy as policies
 from fieldgate_server.expiry import Expiry
+from fieldgate_server.identity import Identity
 from fieldgate_server.policy import OwnerPolicy, Policy
 from fieldgate_server.settings import Settings, TlsSettings
 from fieldgate_tunnel import crl_files, generations, ssh
@@ -33,7 +34,7 @@ log = logging.getLogger("fieldgate.server")
 class SshIdentity(NamedTuple):
     """What the SSH door shows, alone and in the options of its connections."""
 
-    host_key: HostKey
+    host_keys: tuple[HostKey, ...]
     options: asyncssh.SSHServerConnectionOptions
 
 
@@ -50,24 +51,24 @@ class Configuration:
     loaded: float
     crls: Crls
 
-    def revocation(self, credentials: Credentials, name: str) -> str | None:
+    def revocation(self, credentials: Credentials, identity: Identity) -> str | None:
         """Say by what somebody is revoked, the list of typed names or a CRL; None: by neither."""
-        if name in self.revoked:
+        if identity.revoked_as(self.revoked):
             return "revoked"
         if isinstance(credentials, TlsCredentials):
             return self.crls.revoked(credentials.issuer, credentials.serial)
         return None
 
-    def keeps_out(self, credentials: Credentials, name: str) -> str | None:
+    def keeps_out(self, credentials: Credentials, identity: Identity) -> str | None:
         """Say why nobody with these credentials gets a session; None if they may.
 
         On loopback everybody gets one, and that of a revoked user answers 01.
         """
         if isinstance(credentials, LoopbackCredentials):
             return None
-        revoked = self.revocation(credentials, name)
+        revoked = self.revocation(credentials, identity)
         if revoked:
-            return f"{name} is {revoked}"
+            return f"{identity.name} is {revoked}"
         if isinstance(credentials, TlsCredentials):
             return self.crls.expired(credentials.issuer, time.time())
         return None
@@ -127,7 +128,7 @@ def _crls(door: TlsSettings, shown: TlsIdentity) -> Crls:
 
 
 def _ssh(folder: Path, limits: Limits, *, early: bool) -> SshIdentity:
-    shown = ssh.host_key(folder, early=early)
+    shown = ssh.host_keys(folder, early=early)
     return SshIdentity(shown, ssh.server_options(folder, login_deadline=limits.handshake_deadline, shown=shown))
 
 

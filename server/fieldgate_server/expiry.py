@@ -11,6 +11,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
 from fieldgate_core import identity_folder as names
+from fieldgate_tunnel import identity_files as files
 
 _FOREVER = 0xFFFF_FFFF_FFFF_FFFF
 
@@ -31,7 +32,8 @@ def of(tls: Path | None, ssh: Path | None) -> tuple[Expiry, ...]:
         # the door's own is the first of its chain
         found += _x509(tls / names.TLS_CHAIN)[:1] + _x509(tls / names.TLS_CLIENT_CA)
     if ssh is not None:
-        found += _ssh(ssh / names.SSH_HOST_CERTIFICATE)
+        for _, certificate in files.host_keys(ssh):
+            found += _ssh(ssh / certificate)
     return tuple(found)
 
 

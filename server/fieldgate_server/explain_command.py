@@ -164,9 +164,10 @@ def _who(options: argparse.Namespace, site: _Site) -> Identity:
 def _unless_revoked(who: Identity, site: _Site) -> Identity:
     from fieldgate_server.checking import read_revoked
 
-    if site.settings is None or site.settings.revoked is None or who.name not in read_revoked(site.settings.revoked):
+    if site.settings is None or site.settings.revoked is None:
         return who
-    return who._replace(fault=f"{who.name} is revoked: {site.settings.revoked} names it")
+    named = who.revoked_as(read_revoked(site.settings.revoked))
+    return who._replace(fault=f"{who.name} is revoked: {site.settings.revoked} names {named}") if named else who
 
 
 def _certificate(file: Path, site: _Site) -> Identity:

@@ -12,6 +12,7 @@ from fieldgate_core.credentials import (
     SshKeyCredentials,
     TlsCredentials,
 )
+from fieldgate_core.revocation import Revoked
 from fieldgate_server.policy import NULL_ROLE, OWNER_ROLE, OwnerPolicy, Policy
 from fieldgate_server.rights import NO_RIGHTS, Rights
 from fieldgate_server.trail_text import facts_text
@@ -31,7 +32,10 @@ UserLookup = Callable[[int], UnixUser | None]
 
 
 class Identity(NamedTuple):
-    """Who is asking. `role` is a role, NULL or INVALID; `fault` says why it is INVALID; `expires` in s since 1970."""
+    """Who is asking. `role` is a role, NULL or INVALID; `fault` says why it is INVALID; `expires` in s since 1970.
+
+    `keys` are the names under which an SSH certificate is revoked with a key: its own, and that of its CA.
+    """
 
     name: str
     role: str
@@ -40,6 +44,11 @@ class Identity(NamedTuple):
     peer: str
     fault: str | None = None
     expires: float | None = None
+    keys: tuple[str, ...] = ()
+
+    def revoked_as(self, revoked: Revoked) -> str | None:
+        """Give the name by which a list revokes this identity; None if it does not."""
+        return next((name for name in (self.name, *self.keys) if name in revoked), None)
 
     @property
     def who(self) -> str:
@@ -89,7 +98,8 @@ def _ssh_certificate(proven: SshCertificateCredentials, policy: Policy) -> Ident
         fault = f"login name {proven.login!r} is not a principal of the certificate"
     elif not policy.may_give(issuer, proven.login):
         fault = f"{issuer} may not give role {proven.login!r}"
-    return _identity(name, proven.login, fault, policy, "ssh", proven.peer, proven.valid_until)
+    found = _identity(name, proven.login, fault, policy, "ssh", proven.peer, proven.valid_until)
+    return found._replace(keys=(f"key:{proven.fingerprint}", f"key:{proven.ca}"))
 
 
 def _ssh_key(proven: SshKeyCredentials, policy: Policy) -> Identity:

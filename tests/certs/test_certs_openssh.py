@@ -10,13 +10,14 @@ from pathlib import Path
 
 import asyncssh
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
 from fieldgate_certs import cli, layout
-from fieldgate_certs.authority import Authority, Identity
+from fieldgate_certs.authority import Authority, Identity, load
 from fieldgate_certs.disk import CURRENT
-from fieldgate_certs.layout import File
-from fieldgate_certs.openssh import fingerprint
+from fieldgate_certs.layout import File, Files
+from fieldgate_certs.openssh import fingerprint, private_key_file, public_key_line
 from fieldgate_certs.store import Store
 from fieldgate_certs.subjects import Client, Server
 
@@ -54,8 +55,8 @@ def certificate(identity: Identity, file: File) -> SSHCertificate:
 
 def test_ssh_keygen_reads_the_user_certificate(tmp_path: Path, ca: Authority, ana: Identity) -> None:
     seen = listing(tmp_path, ana, layout.SSH_KEY_CERT)
-    assert seen["Type"] == ["ecdsa-sha2-nistp256-cert-v01@openssh.com user certificate"]
-    assert seen["Signing CA"] == [f"ECDSA {fingerprint(ca.user_ca.public_key())} (using ecdsa-sha2-nistp256)"]
+    assert seen["Type"] == ["ssh-ed25519-cert-v01@openssh.com user certificate"]
+    assert seen["Signing CA"] == [f"ED25519 {fingerprint(ca.user_ca.public_key())} (using ssh-ed25519)"]
     assert seen["Key ID"] == ['"ana"']
     assert seen["Principals"] == ["operator"]
     assert seen["Critical Options"] == ["force-command /usr/sbin/nologin"]
@@ -64,12 +65,21 @@ def test_ssh_keygen_reads_the_user_certificate(tmp_path: Path, ca: Authority, an
 
 def test_ssh_keygen_reads_the_host_certificate(tmp_path: Path, ca: Authority, box: Identity) -> None:
     seen = listing(tmp_path, box, layout.SSH_HOST_KEY_CERT)
-    assert seen["Type"] == ["ecdsa-sha2-nistp256-cert-v01@openssh.com host certificate"]
-    assert seen["Signing CA"] == [f"ECDSA {fingerprint(ca.host_ca.public_key())} (using ecdsa-sha2-nistp256)"]
+    assert seen["Type"] == ["ssh-ed25519-cert-v01@openssh.com host certificate"]
+    assert seen["Signing CA"] == [f"ED25519 {fingerprint(ca.host_ca.public_key())} (using ssh-ed25519)"]
     assert seen["Key ID"] == ['"box-1"']
     assert seen["Principals"] == ["localhost", "box-1.example.com", "127.0.0.1", "2001:db8::17"]
     assert seen["Critical Options"] == ["(none)"]
     assert seen["Extensions"] == ["(none)"]
+
+
+def test_a_pki_whose_ssh_cas_are_ecdsa_still_issues(tmp_path: Path, pki_files: Files, now: datetime) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    line = public_key_line(key.public_key(), "older")
+    older = load({**pki_files, layout.USER_CA: private_key_file(key), layout.USER_CA_PUB: line}.__getitem__)
+    seen = listing(tmp_path, older.issue(Client("ana", "operator"), 1, now), layout.SSH_KEY_CERT)
+    assert seen["Type"] == ["ssh-ed25519-cert-v01@openssh.com user certificate"]
+    assert seen["Signing CA"] == [f"ECDSA {fingerprint(key.public_key())} (using ecdsa-sha2-nistp256)"]
 
 
 def test_both_certificates_of_an_identity_live_equally_long(box: Identity, ana: Identity, now: datetime) -> None:
@@ -89,7 +99,7 @@ def test_serials_differ_and_use_64_bits(ca: Authority, now: datetime) -> None:
 def test_the_fingerprint_is_the_one_that_ssh_keygen_prints(store: Store, ca: Authority) -> None:
     for key, file in ((ca.user_ca, layout.USER_CA_PUB), (ca.host_ca, layout.HOST_CA_PUB)):
         printed = ssh_keygen("-l", "-f", store.folder / file.path).split()
-        assert printed == ["256", fingerprint(key.public_key()), f"plant-{Path(file.path).stem}", "(ECDSA)"]
+        assert printed == ["256", fingerprint(key.public_key()), f"plant-{Path(file.path).stem}", "(ED25519)"]
 
 
 def test_the_public_files_belong_to_the_private_ones(store: Store, box: Identity, ana: Identity) -> None:

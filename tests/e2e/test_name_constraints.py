@@ -39,7 +39,7 @@ async def test_our_client_refuses_a_server_with_a_name_outside(
     pki: Pki, tmp_path: Path, host: str, address: str
 ) -> None:
     """It is signed by the CA's own key, and one of its names is all right."""
-    ca, key = site_ca(pki), keys.new_ecdsa()
+    ca, key = site_ca(pki), keys.new("ecdsa")
     now = datetime.now(UTC)
     life = Validity(now - timedelta(hours=1), now + timedelta(hours=1))
     outside = Server.parse("box", ["localhost", host], [address])

@@ -79,6 +79,36 @@ async def test_an_ssh_connection_without_a_channel_is_closed_as_well(site_pki: P
             await ask(other, WRITE, WRITE)
 
 
+@pytest.mark.parametrize("what", ["its key", "its CA", "another key"])
+async def test_a_certificate_is_revoked_with_its_key_and_with_its_ca(site_pki: Pki, tmp_path: Path, what: str) -> None:
+    """As in a KRL: a key that is revoked is so in every certificate, and a CA's in all that it has signed."""
+    async with operated(site_pki, tmp_path) as site, site.stream("tls") as other:
+        folder, name = {
+            "its key": (site_pki.client("viewer"), "ssh-key"),
+            "its CA": (site_pki.folder / "ssh", "user-ca"),
+            "another key": (site_pki.client("operator"), "ssh-key"),
+        }[what]
+        key = asyncssh.read_private_key(folder / name).get_fingerprint()
+        async with site.stream("ssh", "viewer") as stream:
+            await ask(stream, READ, READ_REPLY)
+            (site.folder / "revoked").write_text(f"key:{key}\n")
+            closed = 0 if what == "another key" else 1
+            assert (await command(site, "reload"))["closed"] == closed
+            if closed:
+                assert await stream[0].read() == b""
+            else:
+                await ask(stream, READ, READ_REPLY)
+        if closed:
+            with pytest.raises((asyncssh.PermissionDenied, asyncssh.ConnectionLost)):
+                async with site.stream("ssh", "viewer"):
+                    pass
+            await line_with(site, "event=refused", "door=ssh", "/viewer is revoked: key:SHA256:")
+        else:
+            async with site.stream("ssh", "viewer") as again:
+                await ask(again, READ, READ_REPLY)
+        await ask(other, READ, READ_REPLY)
+
+
 async def test_a_local_user_who_is_revoked_is_closed_and_gets_01(site_pki: Pki, tmp_path: Path) -> None:
     async with operated(site_pki, tmp_path) as site, site.stream("modbus") as stream, site.stream("tls") as other:
         await ask(stream, WRITE, WRITE)

@@ -127,6 +127,7 @@ SESSION = "a session (shell, exec, sftp)"
 REFUSED = {
     "shell": ([], [], SESSION),
     "exec": ([], ["true"], SESSION),
+    "environment": (["-o", "SetEnv=LC_X=1", "-o", "SendEnv=*"], ["env"], SESSION),
     "subsystem": (["-s"], ["sftp"], SESSION),
     "pty": (["-tt"], [], SESSION),
     "agent forwarding": (["-A"], ["true"], SESSION),

@@ -21,6 +21,14 @@ TOOLS = ("ssh", "ssh-keygen")
 
 one_loop = pytest.mark.asyncio(loop_factories=["uvloop"])
 
+EXTENSIONS = (
+    "permit-port-forwarding",
+    "permit-pty",
+    "permit-agent-forwarding",
+    "permit-X11-forwarding",
+    "permit-user-rc",
+    "no-touch-required",
+)
 LOGINS: dict[str, tuple[Ssh, str]] = {
     "an operator's": (Ssh(), ""),
     "one with two roles": (Ssh(principals=("viewer", "operator")), ""),
@@ -32,6 +40,11 @@ LOGINS: dict[str, tuple[Ssh, str]] = {
     "without principals": (Ssh(principals=()), "a certificate without principals is refused"),
     "with a wrong principal": (Ssh(principals=("viewer",)), "is not a principal of the certificate (viewer)"),
     "with an unknown critical option": (Ssh(critical={"verify-required": b""}), "critical options that are not known"),
+    "with all extensions of OpenSSH": (Ssh(extensions=EXTENSIONS), ""),
+    "with an unknown extension": (
+        Ssh(extensions=("permit-port-forwarding", "permit-all@example.com")),
+        "extensions that",
+    ),
     "for another address": (Ssh(critical={"source-address": b"192.0.2.0/24,::1"}), NOT_VALID),
     "for what is no address": (Ssh(critical={"source-address": b"localhost"}), NOT_VALID),
 }
@@ -88,12 +101,12 @@ async def test_a_certificate_for_no_address_is_not_for_every_address(site: Site,
     identity = Ssh(critical={"source-address": b"?"}, extensions=()).identity(site.pki, tmp_path / "odd")
     whole = certificate_of(identity)
     # what the CA signs ends with its own key; no builder writes an empty list, so it is cut and signed again
-    signed = whole[: whole.rindex(string(b"ecdsa-sha2-nistp256")) - 4]
+    signed = whole[: whole.rindex(string(b"ssh-ed25519")) - 4]
     one, none = (string(string(b"source-address") + string(string(value))) for value in (b"?", b""))
     assert signed.count(one) == 1
     signed = signed.replace(one, none)
     ca = asyncssh.read_private_key(site.pki.folder / "ssh/user-ca")
-    certificate = signed + string(ca.sign(signed, b"ecdsa-sha2-nistp256"))
+    certificate = signed + string(ca.sign(signed, b"ssh-ed25519"))
     with pytest.raises(asyncssh.PermissionDenied):
         await impostor(site, Login("operator", certificate=certificate, signer=identity))
     await line_with(site, "event=refused", "source-address names no address")

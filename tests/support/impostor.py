@@ -28,7 +28,7 @@ class Login(asyncssh.SSHKeyPair):
         alter: Callable[[bytes], bytes] = lambda data: data,
     ) -> None:
         kind = certificate[4 : 4 + int.from_bytes(certificate[:4], "big")]
-        key = asyncssh.generate_private_key("ecdsa-sha2-nistp256")
+        key = asyncssh.generate_private_key(kind.partition(b"-cert-")[0].decode())
         super().__init__(kind, key.algorithm, key.sig_algorithms, (), certificate, "")
         self.sig_algorithms = key.sig_algorithms
         self.login = login
@@ -44,7 +44,7 @@ class Login(asyncssh.SSHKeyPair):
         if self.signer is None:
             raise ValueError("it has only asked")
         key = asyncssh.read_private_key(self.signer / "ssh-key")
-        return key.sign(self.alter(data), b"ecdsa-sha2-nistp256")
+        return key.sign(self.alter(data), key.algorithm)
 
 
 def certificate_of(identity: Path) -> bytes:

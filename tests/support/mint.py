@@ -15,6 +15,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -200,9 +201,9 @@ def _x509_ca(folder: Path) -> Ca:
     return Ca(x509.load_pem_x509_certificate((folder / "cert.pem").read_bytes()), key)
 
 
-def _ssh_ca(pki: Pki, name: str) -> ec.EllipticCurvePrivateKey:
+def _ssh_ca(pki: Pki, name: str) -> Ed25519PrivateKey:
     key = load_ssh_private_key((pki.folder / "ssh" / name).read_bytes(), None)
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    assert isinstance(key, Ed25519PrivateKey)
     return key
 
 

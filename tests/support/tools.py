@@ -18,6 +18,8 @@ _PACKAGES = {
     "ssh": "openssh-client",
     "sftp": "openssh-client",
     "ssh-keygen": "openssh-client",
+    "ssh-agent": "openssh-client",
+    "ssh-add": "openssh-client",
     "sshd": "openssh-server",
     "prlimit": "util-linux",
     "useradd": "passwd",

@@ -20,12 +20,14 @@ from fieldgate_core.errors import (
     FieldgateError,
     NotTrustedError,
     RejectedError,
+    TunnelError,
     TunnelLostError,
     UnreachableError,
 )
 from fieldgate_core.logs import printable
 from fieldgate_core.url import LOOPBACK_PORT, TLS_PORT, Scheme, SiteUrl
 from fieldgate_tunnel import generations, ssh, tls
+from fieldgate_tunnel.ssh_faults import host_key_fault, no_common_host_key
 from fieldgate_tunnel.stream import RECORD, TlsStream
 
 CLOSE_DEADLINE = 5.0
@@ -79,7 +81,7 @@ async def open_tunnel(
         raise
     except TimeoutError:
         raise DeadlineError(f"opening {url}", deadline, hint=_REACH) from None
-    except (OSError, UnicodeError, asyncssh.Error) as error:
+    except (OSError, UnicodeError, asyncssh.Error, ssh.JumpError) as error:
         raise explain(url, error) from error
 
 
@@ -183,13 +185,14 @@ def explain(url: SiteUrl, error: BaseException | None) -> FieldgateError:  # noq
         if "alert" in reason:
             return RejectedError(target, f"the server does not accept our certificate: {reason}", hint=_CLOCK)
         return UnreachableError(target, f"TLS failed: {reason}", hint="is this port a TLS door?")
+    if isinstance(error, ssh.JumpError):
+        return _explain_jump(url, error)
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
-        return NotTrustedError(
-            target,
-            f"the server's host key is not accepted: {printable(error.reason)}",
-            hint="name who you are with --identity DIR, whose known_hosts says which CA signs host keys; "
-            "if it does, the host's certificate has expired or does not name this host",
-        )
+        problem, hint = host_key_fault(error.reason)
+        return NotTrustedError(target, f"the server's host key is not accepted: {printable(problem)}", hint=hint)
+    if isinstance(error, asyncssh.KeyExchangeFailed) and no_common_host_key(error.reason):
+        problem, hint = host_key_fault("Host key is not trusted")
+        return NotTrustedError(target, f"the server's host key is not accepted: {problem}", hint=hint)
     if isinstance(error, asyncssh.PermissionDenied):
         return RejectedError(
             target,
@@ -199,7 +202,9 @@ def explain(url: SiteUrl, error: BaseException | None) -> FieldgateError:  # noq
     if isinstance(error, asyncssh.ChannelOpenError):
         return RejectedError(target, f"the server refuses the Modbus port: {printable(error.reason)}")
     if isinstance(error, asyncssh.Error):
-        return UnreachableError(target, f"SSH failed: {printable(error.reason)}", hint="is this port an SSH door?")
+        # a stock sshd without a key or certificate that would do, just hangs up
+        hint = "is this port an SSH door, and has it a host key or certificate as known_hosts asks for?"
+        return UnreachableError(target, f"SSH failed: {printable(error.reason)}", hint=hint)
     if isinstance(error, socket.gaierror | UnicodeError):
         why = error.strerror if isinstance(error, OSError) else "this is no name of a host"
         return UnreachableError(target, f"no such host: {why}", hint="is the name right?")
@@ -209,3 +214,15 @@ def explain(url: SiteUrl, error: BaseException | None) -> FieldgateError:  # noq
         why = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
         return UnreachableError(target, why[0].lower() + why[1:], hint=_REACH)
     return TunnelLostError(target, "the peer closed the tunnel")
+
+
+def _explain_jump(url: SiteUrl, error: ssh.JumpError) -> FieldgateError:
+    """Say that it was a host on the way that failed, and which."""
+    target, hint = f"{url}: jump host {error.hop}", f"does `ssh {error.hop}` work by itself?"
+    cause = error.__cause__
+    if isinstance(cause, asyncssh.ChannelOpenError):
+        return RejectedError(target, f"it does not lead on to the site: {printable(cause.reason)}", hint=hint)
+    if isinstance(cause, asyncssh.PermissionDenied):
+        return RejectedError(target, "it does not accept our key or certificate for this login name", hint=hint)
+    found = explain(url, cause)
+    return type(found)(target, found.problem, hint=found.hint) if isinstance(found, TunnelError) else found

@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
+from fieldgate_core import identity_folder as names
 from fieldgate_core.clock import Known, clock_floor, complaint, moment, plausible
 from fieldgate_core.errors import ConfigError
 
@@ -35,6 +36,20 @@ def private(folder: Path, name: str) -> Path:
     if found.st_uid not in {os.geteuid(), 0}:
         raise ConfigError(str(path), "this private key belongs to another user", hint=f"chown {os.geteuid()} {path}")
     return path
+
+
+def host_keys(folder: Path) -> list[tuple[str, str]]:
+    """Name the host keys in an identity folder, each with the file of its certificate.
+
+    The first is `ssh-host-key`, which must have one. Those called `ssh-host-key-*`, as there are while keys change, may
+    have none, and "" stands for it.
+    """
+    found = [(names.SSH_HOST_KEY, names.SSH_HOST_CERTIFICATE)]
+    for path in sorted(folder.glob(f"{names.SSH_HOST_KEY}-*")):
+        if path.suffix != ".pub":
+            certificate = f"{path.name}-cert.pub"
+            found.append((path.name, certificate if (folder / certificate).exists() else ""))
+    return found
 
 
 def check_dates(path: Path, *, early: bool = False) -> None:

@@ -191,10 +191,10 @@ class SshListener:
         if self._acceptor is not None:
             self._acceptor.update(login_timeout=limits.handshake_deadline)
 
-    def replace(self, host_key: HostKey) -> None:
-        """Show another host key and certificate to new connections."""
+    def replace(self, host_keys: tuple[HostKey, ...]) -> None:
+        """Show other host keys and certificates to new connections."""
         if self._acceptor is not None:
-            self._acceptor.update(server_host_keys=[host_key])
+            self._acceptor.update(server_host_keys=list(host_keys))
 
     def close_where(self, wanted: Callable[[SshProof], bool]) -> None:
         """End the connections of those whose proof is wanted, with all their channels."""

@@ -17,15 +17,21 @@ from fieldgate_core.modbus import MODBUS_PORT
 from fieldgate_core.url import SSH_PORT, SiteUrl
 from fieldgate_tunnel import identity_files as files
 from fieldgate_tunnel.ssh_keys import only_principal
+from fieldgate_tunnel.ssh_user import CONFIG, Hop, HostBlock, KnownHosts, agent_keys, host_block, private_keys
 
 # what ssh-audit calls good and OpenSSH 8.5 or newer has; aes-gcm first, it is the fast one in asyncssh
 KEX = ("mlkem768x25519-sha256", "curve25519-sha256", "curve25519-sha256@libssh.org")
-CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com")
+# without chacha20 there is nothing for Terrapin, whatever the peer says of strict key exchange (CVE-2023-48795); and
+# a stock ssh, which would choose it, takes the one that is fast in asyncssh
+DOOR_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
+CIPHERS = (*DOOR_CIPHERS, "chacha20-poly1305@openssh.com")
 MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com")
 SIGNATURES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "rsa-sha2-256", "rsa-sha2-512")
 
 KEEPALIVE_INTERVAL = 15.0
 KEEPALIVE_COUNT = 3
+MOST_JUMPS = 8
+"""Hosts on the way to a site; more is a ProxyJump that goes round."""
 WINDOW = 65536
 """Bytes a peer may send before we take them: a larger window is memory that a slow session holds."""
 
@@ -50,36 +56,44 @@ def _available_kex() -> frozenset[bytes]:
     return frozenset(get_kex_algs())
 
 
-HostKey = tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]
+HostKey = tuple[asyncssh.SSHKey, asyncssh.SSHCertificate] | asyncssh.SSHKey
 
 
-def host_key(folder: Path, *, early: bool = False) -> HostKey:
-    """Read the host key and certificate of an identity folder. Raises ConfigError as `server_options` does."""
-    key = files.private(folder, names.SSH_HOST_KEY)
-    certificate = files.file(folder, names.SSH_HOST_CERTIFICATE)
-    files.check_ssh_certificate(certificate, early=early)
+def host_keys(folder: Path, *, early: bool = False) -> tuple[HostKey, ...]:
+    """Read the host keys and certificates of an identity folder. Raises ConfigError as `server_options` does."""
+    return tuple(_host_key(folder, *names, early=early) for names in files.host_keys(folder))
+
+
+def _host_key(folder: Path, key_name: str, certificate_name: str, *, early: bool) -> HostKey:
+    key = files.private(folder, key_name)
+    certificate = files.file(folder, certificate_name) if certificate_name else None
+    if certificate is not None:
+        files.check_ssh_certificate(certificate, early=early)
     try:
-        return asyncssh.read_private_key(key), asyncssh.read_certificate(certificate)
+        read = asyncssh.read_private_key(key)
+        return read if certificate is None else (read, asyncssh.read_certificate(certificate))
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError, OSError) as error:
-        raise _unusable(folder, error) from None
+        raise _unusable(key, error) from None
 
 
-def _unusable(folder: Path, error: Exception) -> ConfigError:
-    return ConfigError(str(folder / names.SSH_HOST_KEY), f"cannot be used as host key: {printable(str(error))}")
+def _unusable(key: Path, error: Exception) -> ConfigError:
+    return ConfigError(str(key), f"cannot be used as host key: {printable(str(error))}")
 
 
 def server_options(
-    folder: Path, *, login_deadline: float, shown: HostKey | None = None
+    folder: Path, *, login_deadline: float, shown: tuple[HostKey, ...] = ()
 ) -> asyncssh.SSHServerConnectionOptions:
     """Build the SSH door's options from an identity folder: public keys only, no shell, agent, pty or X11.
 
-    `shown` is its `host_key` where that has been read already. Raises ConfigError for a missing or group-readable
-    key, or a certificate that does not fit or has expired.
+    `shown` are its `host_keys` where these have been read already: of each kind the first is shown, and all are told
+    to clients that are in (hostkeys-00@openssh.com). Raises ConfigError for a missing or group-readable key, or a
+    certificate that does not fit or has expired.
     """
     try:
         return asyncssh.SSHServerConnectionOptions(
             config=None,
-            server_host_keys=[shown or host_key(folder)],
+            server_host_keys=list(shown or host_keys(folder)),
+            send_server_host_keys=True,
             login_timeout=login_deadline,
             public_key_auth=True,
             password_auth=False,
@@ -92,10 +106,10 @@ def server_options(
             agent_forwarding=False,
             x11_forwarding=False,
             allow_scp=False,
-            **_algorithms(),
+            **_algorithms() | {"encryption_algs": list(DOOR_CIPHERS)},
         )
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError, OSError) as error:
-        raise _unusable(folder, error) from None
+        raise _unusable(folder / names.SSH_HOST_KEY, error) from None
 
 
 class ChannelAdapter(asyncssh.SSHTCPSession[bytes]):
@@ -166,49 +180,106 @@ def peer_name(address: object) -> str:
     return "?"
 
 
-def _own_config() -> list[str] | None:
-    file = Path("~/.ssh/config").expanduser()
-    return [str(file)] if file.is_file() else None
-
-
 async def connect(
     url: SiteUrl, folder: Path | None, connected: socket.socket | None = None
 ) -> asyncssh.SSHClientConnection:
     """Connect to a site's SSH door, host key verified, with the identity of a folder.
 
-    `connected` is a TCP connection to the host, where there is one already.
-    Without a folder the user's own ways hold: agent, `~/.ssh/config`, default keys and `known_hosts`.
-    Raises ConfigError for a bad identity folder, and what asyncssh and sockets raise (`dialers` explains these).
+    `~/.ssh/config` says how to get there; without a folder it says who we are and whom we trust as well, with the
+    agent, the user's keys and `known_hosts`. `connected` is a TCP connection to the host itself, where there is one.
+    Raises ConfigError for what is wrong in these files, and what asyncssh and sockets raise (`dialers` explains
+    these), as JumpError where a host on the way raises it.
     """
-    options: dict[str, Any] = _algorithms() | {"preferred_auth": "publickey", "password": None, "gss_host": None}
-    options["config"] = _own_config() if folder is None else None
-    user = url.user
-    if folder is not None:
-        key = files.private(folder, names.SSH_KEY)
-        certificate = files.file(folder, names.SSH_CERTIFICATE)
-        files.check_ssh_certificate(certificate)
-        options |= {
-            "client_keys": [(str(key), str(certificate))],
-            "known_hosts": str(files.file(folder, names.KNOWN_HOSTS)),
-            "agent_path": None,
-        }
-        user = user or only_principal(certificate.read_bytes())
-    if user is not None:
-        options["username"] = user
+    hop = Hop(url.host, url.port, url.user)
+    return await _connect(hop, (), folder=folder, default_port=SSH_PORT, connected=connected)
+
+
+class JumpError(Exception):
+    """A host on the way failed: `hop`, and what it raised as the cause."""
+
+    def __init__(self, hop: Hop) -> None:
+        super().__init__(str(hop))
+        self.hop = hop
+
+
+async def _connect(  # noqa: PLR0913
+    hop: Hop,
+    jumps: tuple[Hop, ...],
+    *,
+    folder: Path | None,
+    default_port: int,
+    depth: int = 0,
+    connected: socket.socket | None = None,
+) -> asyncssh.SSHClientConnection:
+    """Connect to a host through `jumps`, or those that `~/.ssh/config` names for it."""
+    block = host_block(hop)
+    options = _algorithms() | {
+        "preferred_auth": "publickey",
+        "password": None,
+        "gss_host": None,
+        "config": [str(block.config)] if block.config else None,
+        "port": hop.port or block.port or default_port,
+    }
+    options |= _users_own(block) if folder is None else _of_folder(folder)
+    if hop.user is not None:
+        options["username"] = hop.user
+    way = jumps or block.jumps_to(hop)
+    tunnel = await _last(way, depth)
     try:
-        # a port of `~/.ssh/config` comes before the door's own
-        options["port"] = url.port or _configured_port(url.host, options) or SSH_PORT
-        return await asyncssh.connect(url.host, sock=connected, **options)
-    except UnicodeError:
+        connection = await asyncssh.connect(hop.host, tunnel=tunnel, sock=connected, **options)
+    except BaseException as error:
+        if tunnel is not None:
+            tunnel.abort()
+        if isinstance(error, ValueError) and not isinstance(error, UnicodeError):
+            # so asyncssh calls a key that is damaged or locked, and a certificate of another key
+            where = folder / names.SSH_KEY if folder is not None else Path("~/.ssh")
+            raise ConfigError(str(where), f"cannot be used: {printable(str(error))}") from None
+        if isinstance(error, asyncssh.ChannelOpenError):
+            raise JumpError(way[-1]) from error
         raise
-    except ValueError as error:
-        # so asyncssh calls a key that is damaged or locked, a certificate of another key, and a bad config
-        where = folder / names.SSH_KEY if folder is not None else Path("~/.ssh")
-        raise ConfigError(str(where), f"cannot be used: {printable(str(error))}") from None
+    if tunnel is not None:
+        connection.set_tunnel(tunnel)
+    return connection
 
 
-def _configured_port(host: str, options: dict[str, Any]) -> int | None:
-    return cast("int | None", asyncssh.SSHClientConnectionOptions(host=host, **options).config.get("Port"))
+async def _last(jumps: tuple[Hop, ...], depth: int) -> asyncssh.SSHClientConnection | None:
+    """Connect to the last host on the way, with the user's own keys and `known_hosts`; None for no host."""
+    if not jumps:
+        return None
+    hop = jumps[-1]
+    if depth == MOST_JUMPS:
+        raise ConfigError(str(CONFIG), f"ProxyJump: more than {MOST_JUMPS} hosts on the way, the last is {hop}")
+    try:
+        return await _connect(hop, jumps[:-1], folder=None, default_port=22, depth=depth + 1)
+    except (OSError, UnicodeError, asyncssh.Error) as error:
+        raise JumpError(hop) from error
+
+
+def _users_own(block: HostBlock) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "client_keys": private_keys(block),
+        "client_certs": [str(file) for file in block.certificates],
+        "ignore_encrypted": True,
+        "known_hosts": KnownHosts(block.known_hosts),
+    }
+    if block.only:
+        options["agent_identities"] = agent_keys(block)
+    return options
+
+
+def _of_folder(folder: Path) -> dict[str, Any]:
+    key = files.private(folder, names.SSH_KEY)
+    certificate = files.file(folder, names.SSH_CERTIFICATE)
+    files.check_ssh_certificate(certificate)
+    options: dict[str, Any] = {
+        "client_keys": [(str(key), str(certificate))],
+        "client_certs": [],
+        "known_hosts": KnownHosts((files.file(folder, names.KNOWN_HOSTS),)),
+        "agent_path": None,
+        "pkcs11_provider": None,
+    }
+    login = only_principal(certificate.read_bytes())
+    return options if login is None else options | {"username": login}
 
 
 async def open_channel(

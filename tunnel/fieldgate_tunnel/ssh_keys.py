@@ -22,6 +22,17 @@ SshProof = SshCertificateCredentials | SshKeyCredentials
 
 # force-command binds a stock sshd (guard.md); source-address asyncssh enforces; what we don't know, we must refuse
 _CRITICAL_OPTIONS = frozenset({b"force-command", b"source-address"})
+# none of these is needed but the first, nor does another give anything: they say what a stock sshd may do
+_EXTENSIONS = frozenset(
+    {
+        b"permit-port-forwarding",
+        b"permit-pty",
+        b"permit-agent-forwarding",
+        b"permit-X11-forwarding",
+        b"permit-user-rc",
+        b"no-touch-required",
+    }
+)
 _FOREVER = 0xFFFF_FFFF_FFFF_FFFF
 
 
@@ -52,6 +63,9 @@ def read_proof(login: str, blob: bytes, peer: str) -> tuple[SshProof | None, str
     unknown = found.critical_options.keys() - _CRITICAL_OPTIONS
     if unknown:
         return None, f"the certificate has critical options that are not known here: {sorted(unknown)}"
+    unknown = found.extensions.keys() - _EXTENSIONS
+    if unknown:
+        return None, f"the certificate has extensions that are not known here: {sorted(unknown)}"
     if found.critical_options.get(b"source-address") == b"":
         # asyncssh would take it for no limit at all, OpenSSH refuses it
         return None, "the certificate's source-address names no address"

@@ -1,0 +1,20 @@
+"""The identity folder of a user who names none."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def default_identity() -> Path | None:
+    """Give the identity folder of who names none: FIELDGATE_IDENTITY, else the user's own where there is one."""
+    named = os.environ.get("FIELDGATE_IDENTITY")
+    if named:
+        return Path(named)
+    import platformdirs
+
+    folder = platformdirs.user_config_path("fieldgate") / "identity"
+    try:
+        return folder if folder.is_dir() else None
+    except PermissionError:
+        return None
