@@ -305,5 +305,5 @@ def test_a_site_ca_whose_key_was_destroyed_is_replaced_and_both_are_trusted(pki:
     assert openssl_verify(box / "tls-chain.pem", pki / "x509/root/cert.pem", "sslserver") == "ok"
     trusted = x509.load_pem_x509_certificates((box / "tls-client-ca.pem").read_bytes())
     assert [one.subject.rfc4514_string() for one in trusted] == ["CN=plant-plant-a-2", "CN=plant-plant-a"]
-    assert (box / "ssh-user-ca.pub").read_text().count("ecdsa-sha2-nistp256 ") == 2
+    assert (box / "ssh-user-ca.pub").read_text().count("ssh-ed25519 ") == 2
     certs("crl", "--dir", pki)  # the lists of the others do not wait for it

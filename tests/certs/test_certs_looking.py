@@ -128,7 +128,7 @@ def test_show_says_who_it_is_and_how_the_trail_calls_it(pki: Path) -> None:
         text=True,
         check=True,
     ).stdout
-    ca, serial = re.findall(r"Signing CA: ECDSA (\S+)", listing)[0], re.findall(r"Serial: (\d+)", listing)[0]
+    ca, serial = re.findall(r"Signing CA: ED25519 (\S+)", listing)[0], re.findall(r"Serial: (\d+)", listing)[0]
     assert ssh["identity"] == f"ssh:{ca}/{serial}/ana"
     assert (ssh["role"], ssh["force-command"]) == ("operator", "/usr/sbin/nologin")
 

@@ -70,8 +70,11 @@ def secrets(*folders: Path) -> set[bytes]:
         if b"PRIVATE" in data:
             load = load_ssh_private_key if b"OPENSSH" in data else load_pem_private_key
             key = load(data, None)
-            assert isinstance(key, ec.EllipticCurvePrivateKey)
-            found.add(key.private_numbers().private_value.to_bytes(32))
+            if isinstance(key, ed25519.Ed25519PrivateKey):
+                found.add(key.private_bytes_raw())
+            else:
+                assert isinstance(key, ec.EllipticCurvePrivateKey)
+                found.add(key.private_numbers().private_value.to_bytes(32))
     return found
 
 
