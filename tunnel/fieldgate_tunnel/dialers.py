@@ -143,6 +143,12 @@ def _not_trusted(target: str, error: ssl.SSLCertVerificationError) -> NotTrusted
     return NotTrustedError(target, problem, hint="right host? right CA in the identity folder? right clock?")
 
 
+def _clock_of(error: asyncssh.HostKeyNotVerifiable) -> str:
+    """Give what the clock says, where the verdict on a host certificate hangs on it: so asyncssh words it."""
+    of_time = error.reason.startswith(("Certificate not yet valid", "Certificate expired"))
+    return tls.clock_now() if of_time else ""
+
+
 def explain(url: SiteUrl, error: BaseException | None) -> FieldgateError:  # noqa: PLR0911
     """Turn what sockets, TLS or SSH raised into our error: not trusted, rejected, unreachable, or lost."""
     target = str(url)
@@ -156,7 +162,7 @@ def explain(url: SiteUrl, error: BaseException | None) -> FieldgateError:  # noq
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         return NotTrustedError(
             target,
-            f"the server's host key is not accepted: {printable(error.reason)}",
+            f"the server's host key is not accepted: {printable(error.reason)}{_clock_of(error)}",
             hint="name who you are with --identity DIR, whose known_hosts says which CA signs host keys; "
             "if it does, the host's certificate has expired or does not name this host",
         )
