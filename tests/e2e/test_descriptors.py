@@ -51,7 +51,7 @@ def test_a_server_without_descriptors_lives_and_recovers(site_pki: Pki, tmp_path
     file = write_files(site_pki, tmp_path, user=user, grants=None, units=units, extra="max_sessions_per_identity = 200")
     program = ("prlimit", f"--nofile={LIMIT}", *PROGRAMS[loop])
     with running_file(site_pki, tmp_path, file, program=program) as box:
-        turns = rounds(1, 20)
+        turns = rounds(1, 8)
         for turn in range(turns):
             with contextlib.ExitStack() as stack:
                 for _ in range(LIMIT + 30):
