@@ -149,7 +149,7 @@ class App:
             self._line("server", state="started", **self.ports, latest=self._ahead())
             yield self
             self._line("server", state="stopping")
-            await asyncio.to_thread(self.clock.save)
+            await self.clock.close()
 
     def _doors(self, shell: Shell) -> list[tuple[str, str, int, Listener]]:
         doors: list[tuple[str, str, int, Listener]] = []
@@ -347,7 +347,7 @@ class App:
                 self._look_at_clock()
                 self._crls.look(self.configuration.crls)
                 self._descriptors.look()
-                await self.clock.save_when_due()
+                self.clock.save_when_due()
                 self.accounts.look(self.configuration.settings)
                 if again is not None and time.monotonic() >= self._judged_at + again:
                     self._pass_time()

@@ -44,6 +44,7 @@ class ClockWatch:
         self._saved = _read(self._path) if self._path is not None else None
         self._own: tuple[Expiry, ...] = ()
         self._save_due = time.monotonic()
+        self._saving: asyncio.Future[None] | None = None
         self._before: str | None = None
         self.floor = clock_floor()
         """The newest moment that is known to have been."""
@@ -69,11 +70,17 @@ class ClockWatch:
         self._before = found.wrong
         return found
 
-    async def save_when_due(self) -> None:
-        """Save the time, each hour."""
-        if time.monotonic() >= self._save_due:
+    def save_when_due(self) -> None:
+        """Save the time each hour, in a thread: nothing waits for the disk. To be called each second."""
+        if time.monotonic() >= self._save_due and (self._saving is None or self._saving.done()):
             self._save_due = time.monotonic() + _SAVE
-            await asyncio.to_thread(self.save)
+            self._saving = asyncio.get_running_loop().run_in_executor(None, self.save)
+
+    async def close(self) -> None:
+        """Save the time for the next start."""
+        if self._saving is not None:
+            await self._saving
+        await asyncio.to_thread(self.save)
 
     def save(self) -> None:
         """Save the time, if it can be believed; it never goes back. Never raises."""

@@ -53,7 +53,7 @@ def test_an_honest_client_is_served_throughout(box: Box) -> None:
     with flooded(port):
         # the door is full
         wait_until(lambda: "too many handshakes under way" in "".join(box.audit_lines()))
-        for _ in range(rounds(60, 3000)):
+        for _ in range(rounds(60, 1000)):
             assert honest_reply(port, context) == READ_REPLY
     refused = [line for line in box.audit_lines() if "event=refused" in line]
     assert any("too many handshakes under way" in line for line in refused)

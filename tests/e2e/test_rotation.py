@@ -158,7 +158,7 @@ async def test_nothing_is_lost_while_everything_is_replaced(site_pki: Pki, tmp_p
         change(tmp_path / "server.toml", "[tls]\n", f'[tls]\ncrl = "{rotation.current / "ca.crl"}"\n')
         assert (await command(site, "reload"))["ok"]
         async with polling(site, viewer) as pollers, tls_stream(site, leaver) as leaves:
-            for number in range(1, rounds(ROTATIONS, 10 * ROTATIONS) + 1):
+            for number in range(1, rounds(6, 4 * ROTATIONS) + 1):
                 before = serial_of(rotation.current)
                 if number % ROTATIONS in BROKEN:
                     spoil, told = BROKEN[number % ROTATIONS]

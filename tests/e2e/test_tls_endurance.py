@@ -25,6 +25,10 @@ MOST_HELD = 128 * 1024
 """Bytes of a connection: a read's worth of requests, and of replies the network's high-water mark and a turn."""
 
 
+def transport_of(writer: object) -> asyncio.Transport:
+    return cast("asyncio.Transport", cast("asyncio.StreamWriter", writer).transport)
+
+
 def held(session: Session) -> int:
     """Count the bytes that the server holds of one connection: requests, replies, and TLS records of both."""
     stream = session._transport
@@ -45,7 +49,7 @@ async def test_who_does_not_read_holds_little_memory_and_loses_nothing(site: Sit
         sessions = cast("list[Session]", list(site.app._shell.active_connections.values()))
         sent = [0] * len(streams)
         for _, writer in streams:
-            cast("asyncio.StreamWriter", writer).transport.pause_reading()  # type: ignore[attr-defined]
+            transport_of(writer).pause_reading()
         while not all(session._blocked for session in sessions):
             for at, (_, writer) in enumerate(streams):
                 assert sent[at] < 400_000, "it is answered without end"
@@ -61,7 +65,7 @@ async def test_who_does_not_read_holds_little_memory_and_loses_nothing(site: Sit
             assert max(map(held, sessions)) < MOST_HELD
         await check_serves(site)
         for (reader, writer), asked in zip(streams, sent, strict=True):
-            cast("asyncio.StreamWriter", writer).transport.resume_reading()  # type: ignore[attr-defined]
+            transport_of(writer).resume_reading()
             for _ in range(asked):
                 reply = await reader.readexactly(REPLY_SIZE)
                 assert reply[:9] == struct.pack(">HHHBBB", 7, 0, 3 + 2 * REGISTERS, 1, 3, 2 * REGISTERS)

@@ -126,14 +126,27 @@ def test_a_disk_that_is_full_is_told_and_stops_nothing(
 async def test_it_is_saved_at_once_and_then_each_hour(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def look() -> None:
+        watch.save_when_due()
+        assert watch._saving is not None
+        await watch._saving
+
     watch = started(tmp_path)
-    await watch.save_when_due()
+    await look()
     machine.now = NOW + 60
-    await watch.save_when_due()
+    await look()
     assert (tmp_path / "clock").read_text() == f"{NOW:.0f}\n"
     real = time.monotonic
     monkeypatch.setattr(time, "monotonic", lambda: real() + 3601)
-    await watch.save_when_due()
+    await look()
+    assert (tmp_path / "clock").read_text() == f"{NOW + 60:.0f}\n"
+
+
+async def test_it_is_saved_at_the_end(machine: Machine, tmp_path: Path) -> None:
+    watch = started(tmp_path)
+    watch.save_when_due()
+    machine.now = NOW + 60
+    await watch.close()
     assert (tmp_path / "clock").read_text() == f"{NOW + 60:.0f}\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -32,7 +33,7 @@ def test_a_place_is_given_exactly_when_it_is_fair(handshakes: int, each: int, st
         full = sum(map(len, inside.values())) >= handshakes
         most = max(map(len, inside.values()))
         if enters:
-            place = gate.enter(address, lambda address=address: ended.append(address))  # type: ignore[misc]
+            place = gate.enter(address, partial(ended.append, address))
             if len(own) >= each:
                 assert place == HANDSHAKES_PER_ADDRESS
                 hits[HANDSHAKES_PER_ADDRESS] += 1

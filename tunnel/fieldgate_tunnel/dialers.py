@@ -175,6 +175,12 @@ def _not_trusted(target: str, error: ssl.SSLCertVerificationError) -> NotTrusted
     return NotTrustedError(target, problem, hint="right host? right CA in the identity folder? right clock?")
 
 
+def _clock_of(error: asyncssh.HostKeyNotVerifiable) -> str:
+    """Give what the clock says, where the verdict on a host certificate hangs on it: so asyncssh words it."""
+    of_time = error.reason.startswith(("Certificate not yet valid", "Certificate expired"))
+    return tls.clock_now() if of_time else ""
+
+
 def explain(url: SiteUrl, error: BaseException | None) -> FieldgateError:  # noqa: PLR0911
     """Turn what sockets, TLS or SSH raised into our error: not trusted, rejected, unreachable, or lost."""
     target = str(url)
@@ -189,7 +195,8 @@ def explain(url: SiteUrl, error: BaseException | None) -> FieldgateError:  # noq
         return _explain_jump(url, error)
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         problem, hint = host_key_fault(error.reason)
-        return NotTrustedError(target, f"the server's host key is not accepted: {printable(problem)}", hint=hint)
+        why = f"{printable(problem)}{_clock_of(error)}"
+        return NotTrustedError(target, f"the server's host key is not accepted: {why}", hint=hint)
     if isinstance(error, asyncssh.KeyExchangeFailed) and no_common_host_key(error.reason):
         problem, hint = host_key_fault("Host key is not trusted")
         return NotTrustedError(target, f"the server's host key is not accepted: {problem}", hint=hint)

@@ -106,8 +106,11 @@ _OF_TIME = frozenset({9, 10, 11, 12})
 
 def clock_says(failure: ssl.SSLCertVerificationError) -> str:
     """Give what belongs behind a verdict that hangs on the time: what the clock says, and whether that can be."""
-    if failure.verify_code not in _OF_TIME:
-        return ""
+    return clock_now() if failure.verify_code in _OF_TIME else ""
+
+
+def clock_now() -> str:
+    """Give what the clock says, to be put behind such a verdict."""
     now = time.time()
     return f"; the clock says {moment(now)}" if plausible(now) else f"; {complaint(now)}"
 
