@@ -218,7 +218,7 @@ async def _connect(  # noqa: PLR0913
         "password": None,
         "gss_host": None,
         "config": [str(block.config)] if block.config else None,
-        "port": hop.port or block.port or default_port,
+        "port": block.port or default_port,
     }
     options |= _users_own(block) if folder is None else _of_folder(folder)
     if hop.user is not None:

@@ -37,7 +37,10 @@ class Hop:
 
 @dataclass(frozen=True)
 class HostBlock:
-    """What `~/.ssh/config` says of a host; the files are those that are there. `only`: no other key of the agent."""
+    """What holds for a host: what its URL names, else `~/.ssh/config`; the files are those that are there.
+
+    `only`: no other key of the agent is offered.
+    """
 
     config: Path | None
     port: int | None
