@@ -269,8 +269,7 @@ class Session(asyncio.Protocol):
         if word.heard is not None:
             self._quit_word = None
         if word.heard and self._guard is not None:
-            if self._guard.may_stop():
-                word.stop()
+            self._guard.stop(word.stop)
             self._ending = True
             self._linger()
         return rest
