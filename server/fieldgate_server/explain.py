@@ -118,7 +118,7 @@ def function(case: Case, name: str) -> Answer:
     rights = case.rights.units.get(case.number)
     sub = b"" if known.sub is None else known.sub.to_bytes(WITH_SUB_CODES[known.code], "big")
     pdu = bytes((known.code,)) + sub
-    right = rights and (rights.functions.get(pdu[0]) or rights.sub_function(pdu))
+    right = rights and rights.right(pdu)
     by_name = known.kind in BY_NAME_OR_CLASS
     if not rights or not right:
         needed = f'function = "{known.name}"' if by_name else "cells of its table to read, to write, or both"

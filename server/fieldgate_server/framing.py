@@ -27,8 +27,8 @@ class Framer:
 
     def feed(self, data: bytes) -> None:
         """Add received bytes, of any length, cut anywhere."""
-        rest = self._buffer[self._position :]
-        self._buffer = rest + data if rest else data
+        # all was taken, as a rule
+        self._buffer = data if self._position == len(self._buffer) else self._buffer[self._position :] + data
         self._position = 0
 
     def take(self, limit: int) -> list[Frame]:

@@ -142,13 +142,13 @@ class Guard:
         if unit is not None and unit.device.listen_only:
             unit.device.ignored()
             return b""
-        if rights is None or _right(rights, pdu) is None:
+        if rights is None or rights.right(pdu) is None:
             return self._no_function(number, pdu)
         return self._fault(Step.UNIT, pdu[0], ExceptionCode.GATEWAY_PATH_UNAVAILABLE)
 
     def _unanswered(self, number: int, unit: Unit, rights: UnitRights, pdu: bytes) -> bytes:
         """Take a request to a unit in listen-only mode, from which only a restart brings it back."""
-        right = _right(rights, pdu)
+        right = rights.right(pdu)
         request = right.function.parse(pdu) if right and right.function.name == _RESTART else None
         if right is None or request is None:
             unit.device.ignored()
@@ -157,7 +157,7 @@ class Guard:
         return b""
 
     def _answer(self, number: int, unit: Unit, rights: UnitRights, pdu: bytes) -> bytes | Future[bytes]:
-        right = rights.functions.get(pdu[0]) or rights.sub_function(pdu)
+        right = rights.right(pdu)
         if right is None:
             return self._no_function(number, pdu)
         function = right.function
@@ -361,18 +361,19 @@ class Guard:
             log.error("a refusal is not in the trail: function %s, %s", name_of(pdu), exception_meaning(exception))
         return exception_pdu(pdu[0] & 0x7F, exception)
 
-    def may_stop(self) -> bool:
-        """Tell whether this identity may stop the server, and write down that it asked."""
-        may = STOP in self.identity.rights.manage
+    def stop(self, carry_out: Callable[[], None]) -> None:
+        """Stop the server if this identity may: `carry_out` is called between intent and outcome."""
+        grant = self.identity.rights.manage.get(STOP)
         try:
-            if may:
-                self._line("control", manage=STOP, outcome="intent")
-            else:
+            if grant is None:
                 self.refusals += 1
                 self._line("refused", manage=STOP, why=self.identity.fault or "no right to stop the server")
+                return
+            self._line("control", manage=STOP, outcome="intent", grant=grant)
+            carry_out()
+            self._line("control", manage=STOP, outcome="done", grant=grant)
         except AuditError:
-            return False
-        return may
+            log.error("not in the trail: %smanage=%s", self._who, STOP)
 
     def session(self, state: str, **facts: object) -> None:
         """Write a session's line: opened, or why and with which counts it ends; then nothing more is carried out."""
@@ -388,10 +389,6 @@ class Guard:
 
     def _line(self, event: str, **facts: object) -> None:
         self._audit.line(event, self._who, **facts)
-
-
-def _right(rights: UnitRights, pdu: bytes) -> Right | None:
-    return rights.functions.get(pdu[0]) or rights.sub_function(pdu)
 
 
 def _hex(data: bytes | None) -> str | None:

@@ -72,6 +72,10 @@ class UnitRights:
             return None
         return Right(function, read, write, function.writes is not None, "")
 
+    def right(self, pdu: bytes) -> Right | None:
+        """Give the right to the function of a request."""
+        return self.functions.get(pdu[0]) or self.sub_function(pdu)
+
     def sub_function(self, pdu: bytes) -> Right | None:
         """Give the right to a function that has sub-codes; a request too short to show its own is malformed."""
         code = pdu[0]

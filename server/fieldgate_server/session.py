@@ -194,7 +194,8 @@ class Session(asyncio.Protocol):
         frames = self._frames(room)
         out: list[bytes] = []
         waits = False
-        for index, (head, unit, pdu) in enumerate(frames, 1):
+        pending = iter(frames)
+        for head, unit, pdu in pending:
             if self._show is not None:
                 self._show(trace.text(reply(head, unit, pdu), reply=False, peer=guard.identity.peer))
             answer = guard.answer(unit, pdu, head)
@@ -202,7 +203,7 @@ class Session(asyncio.Protocol):
                 self._later(counts, head, unit, pdu, answer)
                 waits = guard.holds()
                 if waits:
-                    self._held.extend(frames[index:])
+                    self._held.extend(pending)
                     break
                 continue
             frame = self._reply(counts, head, unit, pdu, answer)
@@ -269,8 +270,7 @@ class Session(asyncio.Protocol):
         if word.heard is not None:
             self._quit_word = None
         if word.heard and self._guard is not None:
-            if self._guard.may_stop():
-                word.stop()
+            self._guard.stop(word.stop)
             self._ending = True
             self._linger()
         return rest

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fieldgate_core.crl import DENY, grace
 from fieldgate_core.url import LOOPBACK_PORT, METRICS_PORT, SSH_PORT, TLS_PORT, is_loopback
-from fieldgate_server.simulation import check_rate
+from fieldgate_server.simulation_settings import check_rate
 from fieldgate_server.trail_settings import AuditSettings
 from fieldgate_server.unit_settings import UnitSettings
 from fieldgate_tunnel.limits import Limits

@@ -16,7 +16,8 @@ from fieldgate_server.device import Device
 from fieldgate_server.identification import LONGEST_OBJECT, PRODUCT_CODE, REVISION, VENDOR_NAME
 from fieldgate_server.layout import Cells, Layout
 from fieldgate_server.memory import MemoryUnit, overlaid_bits
-from fieldgate_server.simulation import SimulateSettings, Simulation
+from fieldgate_server.simulation import Simulation
+from fieldgate_server.simulation_settings import SimulateSettings
 from fieldgate_server.tables import BitTable, RegisterTable, bits, registers
 
 DEFAULT_SIZE = 100

@@ -27,7 +27,9 @@ from fieldgate_server.identity import Identity
 from fieldgate_server.memory import MemoryUnit
 from fieldgate_server.settings import Settings
 from support.asking import Stream
-from support.matrix import (
+from support.matrix import asks
+from support.matrix_model import Model, coils_of, oracle, result
+from support.matrix_site import (
     ADDRESSES,
     ASKED_UNITS,
     CONTROL,
@@ -38,12 +40,7 @@ from support.matrix import (
     SITE,
     Answer,
     Ask,
-    Model,
-    asks,
-    coils_of,
     facts,
-    oracle,
-    result,
 )
 from support.oracle import Oracle
 from support.site import Pki, Site, make_pki, write_files

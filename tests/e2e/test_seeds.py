@@ -293,8 +293,9 @@ def test_only_whom_the_policy_lets_stop_the_server_stops_it(site_pki: Pki, tmp_p
         with server.connected() as connection:
             connection.sendall(b"quit")
             assert server.wait_end()[0] == 0
-        [control] = [line for line in trail.read_text().splitlines() if "event=control" in line]
-        assert "manage=stop" in control
+        asked = [line for line in trail.read_text().splitlines() if "event=control" in line]
+        for line, outcome in zip(asked, ("intent", "done"), strict=True):
+            assert line.endswith(f" manage=stop outcome={outcome} grant=operator[1]"), line
 
 
 @pytest.mark.parametrize("door", ["ssh", "tls"])

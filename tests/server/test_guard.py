@@ -137,6 +137,29 @@ def test_a_trail_that_cannot_be_written_refuses_writes_and_goes_on_reading(tmp_p
     bench.guard._audit.close()
 
 
+def test_stopping_the_server_has_its_intent_before_and_its_outcome_after(bench: Bench) -> None:
+    bench.guard.become(bench.guard.identity._replace(rights=Rights({}, {"stop": "r[0]"})))
+    lines_then: list[list[str]] = []
+    bench.guard.stop(lambda: lines_then.append(bench.trail()))
+    [[intent]] = lines_then
+    assert intent.endswith(
+        "event=control identity=tls:x role=r door=tls peer=1.2.3.4:5 manage=stop outcome=intent grant=r[0]"
+    )
+    _, outcome = bench.trail()
+    assert outcome.endswith(" manage=stop outcome=done grant=r[0]")
+
+
+def test_who_may_not_stop_the_server_is_refused_and_without_a_trail_nobody_may(bench: Bench) -> None:
+    def never() -> None:
+        pytest.fail("stopped")
+
+    bench.guard.stop(never)
+    assert bench.trail()[0].endswith(' manage=stop why="no right to stop the server"')
+    bench.guard.become(bench.guard.identity._replace(rights=Rights({}, {"stop": "r[0]"})))
+    bench.audit.close()
+    bench.guard.stop(never)
+
+
 def test_a_unit_that_fails_on_the_way_answers_04_and_the_outcome_is_unknown(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,8 @@ from fieldgate_core.modbus import Table
 from fieldgate_server.layout import Layout
 from fieldgate_server.memory import MemoryUnit
 from fieldgate_server.settings import Settings
-from fieldgate_server.simulation import SimulatedRange, SimulateSettings, Simulation, _shared
+from fieldgate_server.simulation import SimulatedRange, Simulation, _shared
+from fieldgate_server.simulation_settings import SimulateSettings
 from fieldgate_server.tables import bits, registers
 from fieldgate_server.unit_settings import TableSettings, UnitSettings
 
