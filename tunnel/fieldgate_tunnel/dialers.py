@@ -195,8 +195,8 @@ def explain(url: SiteUrl, error: BaseException | None) -> FieldgateError:  # noq
         return _explain_jump(url, error)
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         problem, hint = host_key_fault(error.reason)
-        why = f"{printable(problem)}{_clock_of(error)}"
-        return NotTrustedError(target, f"the server's host key is not accepted: {why}", hint=hint)
+        refusal = f"{printable(problem)}{_clock_of(error)}"
+        return NotTrustedError(target, f"the server's host key is not accepted: {refusal}", hint=hint)
     if isinstance(error, asyncssh.KeyExchangeFailed) and no_common_host_key(error.reason):
         problem, hint = host_key_fault("Host key is not trusted")
         return NotTrustedError(target, f"the server's host key is not accepted: {problem}", hint=hint)
