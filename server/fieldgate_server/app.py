@@ -229,7 +229,10 @@ class App:
             who = {"identity": identity.name, "role": identity.role, "door": identity.door, "peer": identity.peer}
             self._line("refused", facts_text(who) + " ", what=fault)
             return None
-        log.info("connected: %s from %s as %s", printable(identity.name), identity.peer, printable(identity.role))
+        why = f": {printable(identity.fault)}" if identity.fault else ""
+        log.info(
+            "connected: %s from %s as %s%s", printable(identity.name), identity.peer, printable(identity.role), why
+        )
         guard = Guard(
             identity,
             self._units,

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
 from fieldgate_core import identity_folder as names
@@ -21,6 +22,7 @@ from fieldgate_core import revocation, settings, trusted_file
 from fieldgate_core.errors import ConfigError
 from fieldgate_core.revocation import Revoked
 from fieldgate_server import policy as policies
+from fieldgate_server.configuration import INTEGRITY_ONLY
 from fieldgate_server.settings import Settings
 from fieldgate_tunnel import identity_files as files
 from fieldgate_tunnel import ssh, tls
@@ -68,6 +70,8 @@ def _findings(file: Path) -> Iterator[Finding]:
     trail = _path(audit.get("file") if isinstance(audit, dict) else audit, base)
     if trail is not None:
         yield from _tried(lambda: _check_writable(trail))
+    if isinstance(table := raw.get("tls"), dict) and table.get("confidentiality") == "none":
+        yield from _integrity_only(f"{file}: tls.confidentiality", _path(table.get("identity"), base))
     for door, look in (("tls", _tls), ("ssh", _ssh)):
         table = raw.get(door)
         folder = _path(table.get("identity"), base) if isinstance(table, dict) else None
@@ -147,6 +151,14 @@ def _tls(folder: Path) -> Iterator[Finding]:
     yield from _ends(chain, shown[:1], expired=False)
     yield from _ends(chain, shown[1:], expired=True)
     yield from _ends(anchors, _certificates(anchors), expired=True)
+
+
+def _integrity_only(where: str, folder: Path | None) -> Iterator[Finding]:
+    yield _warning(where, INTEGRITY_ONLY, 'write "required" unless every network in between may read along')
+    shown = _certificates(folder / names.TLS_CHAIN)[:1] if folder else []
+    if shown and not isinstance(shown[0].public_key(), RSAPublicKey):
+        problem = "has no effect: the one suite without encryption needs an RSA key, and the certificate has another"
+        yield _warning(where, problem)
 
 
 def _certificates(file: Path) -> list[x509.Certificate]:

@@ -19,13 +19,19 @@ from fieldgate_server import expiry
 from fieldgate_server import policy as policies
 from fieldgate_server.expiry import Expiry
 from fieldgate_server.policy import OwnerPolicy, Policy
-from fieldgate_server.settings import Settings
+from fieldgate_server.settings import Settings, TlsSettings
 from fieldgate_tunnel import ssh
 from fieldgate_tunnel.limits import Limits
 from fieldgate_tunnel.listeners import TlsIdentity, tls_identity
 from fieldgate_tunnel.ssh import HostKey
 
 log = logging.getLogger("fieldgate.server")
+
+INTEGRITY_ONLY = (
+    "a client that offers no suite which encrypts is served without encryption: nobody can change or forge what is "
+    "sent, and everybody on the path can read it"
+)
+"""What `confidentiality = "none"` means."""
 
 
 class SshIdentity(NamedTuple):
@@ -78,11 +84,17 @@ def _read(settings: Settings, limits: Limits, policy: Policy) -> Configuration:
         settings,
         policy,
         _revoked(settings.revoked),
-        tls_identity(tls) if tls else None,
+        _tls(tls, settings.tls) if tls and settings.tls else None,
         _ssh(to, limits) if to else None,
         expiry.of(tls, to),
         time.time(),
     )
+
+
+def _tls(folder: Path, at: TlsSettings) -> TlsIdentity:
+    if at.integrity_only:
+        log.warning('tls.confidentiality = "none": %s', INTEGRITY_ONLY)
+    return tls_identity(folder, integrity_only=at.integrity_only)
 
 
 def _ssh(folder: Path, limits: Limits) -> SshIdentity:
@@ -137,10 +149,14 @@ def _taken_over(running: Settings, wanted: Settings) -> tuple[Settings, tuple[st
         limits=wanted.limits,
         idle=wanted.idle,
         lifetime=wanted.lifetime,
-        tls=dataclasses.replace(tls, identity=wanted.tls.identity) if tls and wanted.tls else tls,
+        tls=_tls_taken_over(tls, wanted.tls) if tls and wanted.tls else tls,
         ssh=dataclasses.replace(ssh, identity=wanted.ssh.identity) if ssh and wanted.ssh else ssh,
     )
     return taken, tuple(_differing(taken, wanted))
+
+
+def _tls_taken_over(running: TlsSettings, wanted: TlsSettings) -> TlsSettings:
+    return dataclasses.replace(running, identity=wanted.identity, confidentiality=wanted.confidentiality)
 
 
 def _differing(taken: object, wanted: object, key: str = "") -> Iterator[str]:

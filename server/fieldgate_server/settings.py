@@ -33,14 +33,26 @@ class ListenSettings:
 
 @dataclass(frozen=True)
 class TlsSettings:
-    """The TLS door. `identity` is the folder that `fieldgate certs issue server` made, or one with the same files."""
+    """The TLS door. `identity` is the folder that `fieldgate certs issue server` made, or one with the same files.
+
+    `confidentiality` "required" encrypts always; "none" lets a client do without that has no suite which encrypts, and
+    then everybody on the path can read what it says (R-48, R-49, R-67).
+    """
 
     identity: Path
     host: str = "0.0.0.0"  # noqa: S104 - a door is meant for the network, and asks for a certificate
     port: int = TLS_PORT
+    confidentiality: str = "required"
 
     def __post_init__(self) -> None:
         _check_port(self.port)
+        if self.confidentiality not in {"required", "none"}:
+            raise ValueError(f"confidentiality {self.confidentiality!r} is not one of: required, none")
+
+    @property
+    def integrity_only(self) -> bool:
+        """Whether a client may do without encryption."""
+        return self.confidentiality == "none"
 
 
 @dataclass(frozen=True)

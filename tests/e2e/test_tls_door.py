@@ -249,8 +249,8 @@ def test_a_server_does_not_start_with_an_expired_certificate(
 OPERATOR = encode_role("operator")
 ROLES: dict[str, tuple[list[bytes], str]] = {
     "no role": ([], ""),
-    "two roles": ([OPERATOR, encode_role("viewer")], "an extension stands twice"),
-    "the same role twice": ([OPERATOR, OPERATOR], "an extension stands twice"),
+    "two roles": ([OPERATOR, encode_role("viewer")], "more than one role extension"),
+    "the same role twice": ([OPERATOR, OPERATOR], "more than one role extension"),
     "a PrintableString": ([b"\x13\x08operator"], "the role is not a UTF8String"),
     "an empty role": ([b"\x0c\x00"], "the role has 0 bytes"),
     "nothing": ([b""], "the role is not a UTF8String"),

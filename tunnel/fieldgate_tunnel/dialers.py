@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 import asyncssh
@@ -22,7 +23,8 @@ from fieldgate_core.errors import (
 )
 from fieldgate_core.logs import printable
 from fieldgate_core.url import LOOPBACK_PORT, TLS_PORT, Scheme, SiteUrl
-from fieldgate_tunnel import ssh, tls
+from fieldgate_tunnel import ssh
+from fieldgate_tunnel.resumption import sessions_of
 from fieldgate_tunnel.stream import RECORD, TlsStream
 
 CLOSE_DEADLINE = 5.0
@@ -36,13 +38,18 @@ class Tunnel:
         self,
         transport: asyncio.Transport | asyncssh.SSHTCPChannel[bytes],
         connection: asyncssh.SSHClientConnection | None = None,
+        ended: Callable[[], None] | None = None,
     ) -> None:
+        """`ended` is called when it is closed."""
         self._transport = transport
         self._connection = connection
+        self._ended = ended
 
     async def close(self) -> None:
         """Close the stream and what carries it; never fails, and never waits for long."""
         self._transport.close()
+        if self._ended is not None:
+            self._ended()
         if self._connection is not None:
             self._connection.close()
             with contextlib.suppress(TimeoutError, OSError, asyncssh.Error):
@@ -77,7 +84,7 @@ async def _open_plain(url: SiteUrl, protocol: asyncio.Protocol, identity: Path |
 async def _open_tls(url: SiteUrl, protocol: asyncio.Protocol, identity: Path | None) -> Tunnel:
     if identity is None:
         raise ConfigError("--identity", f"{url} asks for a certificate, and none was given", hint=_IDENTITY)
-    context = tls.client_context(identity)
+    sessions, port = sessions_of(identity), url.port or TLS_PORT
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
 
@@ -91,21 +98,23 @@ async def _open_tls(url: SiteUrl, protocol: asyncio.Protocol, identity: Path | N
 
     def stream() -> TlsStream:
         return TlsStream(
-            context,
+            sessions.context,
             lambda _: protocol,
             settled,
             buffer=bytearray(RECORD),
             deadline=_NO_DEADLINE_OF_ITS_OWN,
             server_hostname=url.host,
+            session=offered,
         )
 
-    _, made = await loop.create_connection(stream, url.host, url.port or TLS_PORT)
+    offered = sessions.take(url.host, port)
+    _, made = await loop.create_connection(stream, url.host, port)
     try:
         await done
     except BaseException:
         made.abort()
         raise
-    return Tunnel(made)
+    return Tunnel(made, ended=lambda: sessions.keep(url.host, port, made))
 
 
 async def _open_ssh(url: SiteUrl, protocol: asyncio.Protocol, identity: Path | None) -> Tunnel:
