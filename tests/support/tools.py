@@ -24,7 +24,7 @@ _PACKAGES = {
     "groupadd": "passwd",
     "groupdel": "passwd",
 }
-_ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "LC_ALL": "C"}
+ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "LC_ALL": "C"}
 
 
 class Finished(NamedTuple):
@@ -49,7 +49,7 @@ def tool(name: str) -> str:
 async def run(name: str, *arguments: str, **environment: str) -> Finished:
     """Run a tool to its end, with nothing to read."""
     process = await asyncio.create_subprocess_exec(
-        tool(name), *arguments, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=_ENVIRONMENT | environment
+        tool(name), *arguments, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=ENVIRONMENT | environment
     )
     try:
         async with asyncio.timeout(DEADLINE):
@@ -65,7 +65,7 @@ async def run(name: str, *arguments: str, **environment: str) -> Finished:
 async def running(name: str, *arguments: str) -> AsyncIterator[Process]:
     """Run a tool with pipes at all three ends, and end it with the block."""
     process = await asyncio.create_subprocess_exec(
-        tool(name), *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=_ENVIRONMENT
+        tool(name), *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=ENVIRONMENT
     )
     try:
         async with asyncio.timeout(DEADLINE):
