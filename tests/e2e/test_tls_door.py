@@ -65,6 +65,7 @@ async def check_refused(site: Site, identity: Path, *options: str, certificate: 
     return ended
 
 
+@pytest.mark.requirement("R-04", "R-16", "R-17", "R-18", "R-26", "R-30", "R-31")
 @one_loop
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_openssl_gets_the_right_bytes(site: Site, version: str) -> None:
@@ -145,6 +146,7 @@ async def test_a_certificate_in_order_is_served(site: Site, other_pki: Pki, tmp_
     assert "/odd" in await line_with(site, "event=session", "role=operator", "door=tls")
 
 
+@pytest.mark.requirement("R-02", "R-06", "R-41")
 @one_loop
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("what", CLIENTS)
@@ -186,6 +188,7 @@ SERVERS = {
 }
 
 
+@pytest.mark.requirement("R-02", "R-06", "R-41")
 @pytest.mark.parametrize("what", SERVERS)
 async def test_our_client_verifies_the_server(site_pki: Pki, other_pki: Pki, tmp_path: Path, what: str) -> None:
     ours, purpose, here = issuing_ca(site_pki), ExtendedKeyUsageOID.SERVER_AUTH, ("localhost",)
@@ -263,6 +266,7 @@ ROLES: dict[str, tuple[list[bytes], str]] = {
 }
 
 
+@pytest.mark.requirement("R-22", "R-23", "R-31", "R-65", "TCP-32")
 @pytest.mark.parametrize("what", ROLES)
 async def test_a_faulty_role_holds_the_handshake_and_gets_01(site: Site, tmp_path: Path, what: str) -> None:
     roles, fault = ROLES[what]
@@ -277,6 +281,7 @@ async def test_a_faulty_role_holds_the_handshake_and_gets_01(site: Site, tmp_pat
     await check_serves(site)
 
 
+@pytest.mark.requirement("R-23", "TCP-32")
 async def test_who_has_no_role_may_do_what_null_may(site_pki: Pki, tmp_path: Path) -> None:
     reads = '[{ units = "1", read = "all" }]'
     grants = {"viewer": f"{reads}\n[role.NULL]\ngrants = {reads}"}
