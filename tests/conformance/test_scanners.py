@@ -34,7 +34,21 @@ WANTED = {
     ("tls_extended_master_secret", "supports_ems_extension"): True,
     ("robot", "robot_result"): "NOT_VULNERABLE_RSA_NOT_SUPPORTED",
 }
-COMMANDS = ["--sslv2", "--sslv3", "--tlsv1", "--tlsv1_1", "--tlsv1_2", "--tlsv1_3", "--heartbleed", "--openssl_ccs", "--compression", "--fallback", "--ems", "--robot", "--certinfo"]
+COMMANDS = [
+    "--sslv2",
+    "--sslv3",
+    "--tlsv1",
+    "--tlsv1_1",
+    "--tlsv1_2",
+    "--tlsv1_3",
+    "--heartbleed",
+    "--openssl_ccs",
+    "--compression",
+    "--fallback",
+    "--ems",
+    "--robot",
+    "--certinfo",
+]
 BY_CLIENT = ("--reneg",)
 """What needs a whole handshake, and so a client's certificate; with one, sslyze itself fails on SSL 2."""
 

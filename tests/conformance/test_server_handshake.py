@@ -83,7 +83,7 @@ def test_the_chain_goes_up_to_the_root(either_box: Box) -> None:
     root.verify_directly_issued_by(root)
 
 
-@requirement("R-03", "R-45", "R-47")
+@requirement("R-03", "R-45", "R-47", "TCP-50")
 def test_the_certificates_are_what_rfc_5280_says(ecdsa_box: Box, tmp_path: Path) -> None:
     """OpenSSL's strict checks, by the stock command; those of `fieldgate certs`, which the server shows."""
     shown = [x509.load_der_x509_certificate(der) for der in flight(ecdsa_box).certificates]

@@ -23,6 +23,7 @@ _PACKAGES = {
     "userdel": "passwd",
     "groupadd": "passwd",
     "groupdel": "passwd",
+    "gnutls-cli": "gnutls-bin",
 }
 ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "LC_ALL": "C"}
 
