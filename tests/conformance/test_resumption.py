@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 from pathlib import Path
@@ -39,7 +40,7 @@ def again(port: int, identity: Path, session: Path, version: str, request: bytes
     arguments = s_client(port, identity, version, "-ign_eof", "-sess_in", session)
     with piped("openssl", *arguments) as process:
         assert process.stdin is not None
-        assert process.stdout is not None
+        assert isinstance(process.stdout, io.BufferedReader)
         process.stdin.write(request)
         process.stdin.flush()
         seen = b""

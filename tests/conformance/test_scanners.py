@@ -66,7 +66,7 @@ def sslyze(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scan(sslyze: Path, box: Box, found: Path, *options: str | Path) -> dict[str, Any]:
     """Scan the TLS door, and give the results of the commands that came to an end."""
     where = f"localhost:{box.ports['tls']}"
-    arguments = [sslyze, "--mozilla_config", "disable", "--json_out", found, *options, where]
+    arguments: list[str | Path] = [sslyze, "--mozilla_config", "disable", "--json_out", found, *options, where]
     subprocess.run(arguments, check=True, capture_output=True)
     [server] = json.loads(found.read_text())["server_scan_results"]
     assert server["scan_status"] == "COMPLETED"

@@ -225,7 +225,6 @@ def range_text(table: str, first: int, count: int) -> str:
     return f"{table} {first}" if count == 1 else f"{table} {first}-{first + count - 1}"
 
 
-@pytest.mark.requirement("R-31", "TCP-41")
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be other users")
 @pytest.mark.parametrize("door", ["modbus", "tls", "ssh"])
 async def test_every_function_role_unit_and_edge(matrix_pki: Pki, tmp_path: Path, door: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import re
 import shutil
 import ssl
+import struct
 from asyncio.subprocess import Process
 from pathlib import Path
 
@@ -304,7 +305,11 @@ ROLES: dict[str, tuple[list[bytes], str]] = {
 }
 
 
-@pytest.mark.requirement("R-22", "R-23", "R-31", "R-65", "TCP-32")
+def _refused(unit: int) -> bytes:
+    return READ_REFUSED[:6] + bytes((unit,)) + READ_REFUSED[7:]
+
+
+@pytest.mark.requirement("R-22", "R-23", "R-31", "R-65", "TCP-32", "TCP-41")
 @pytest.mark.parametrize("what", ROLES)
 async def test_a_faulty_role_holds_the_handshake_and_gets_01(
     site: Site, tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture
@@ -316,6 +321,9 @@ async def test_a_faulty_role_holds_the_handshake_and_gets_01(
         for _ in range(2):
             await ask(stream, READ, READ_REFUSED)
             await ask(stream, WRITE, WRITE_REFUSED)
+        # nor does it learn which units and addresses there are
+        for unit, address in ((9, 0), (1, 0xFFFF)):
+            await ask(stream, READ[:6] + struct.pack(">BBHH", unit, 3, address, 1), _refused(unit))
     role = "INVALID" if fault else "NULL"
     await line_with(site, "event=session", "state=opened", f"role={role}", "/odd", fault)
     # and one line of the log, whatever it asks
