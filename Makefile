@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo test test-long check bench wheel docs lock clean
+.PHONY: help demo test test-long conformance check bench wheel docs lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -25,6 +25,10 @@ test: $(READY) ## every test, with small counts; as root it installs the Debian 
 test-long: $(READY) ## the tests whose counts are large, with these counts
 	@tests/packages.sh
 	@FIELDGATE_TEST_LONG=1 $(BIN)/python -m pytest -m long
+
+conformance: $(READY) ## Modbus/TCP Security, requirement by requirement: what is asked and what became of it
+	@tests/packages.sh
+	@PYTHONPATH=tests $(BIN)/python -m pytest -q -p support.conformance -m requirement
 
 check: $(READY) ## lint, formats, types, import contracts, shell scripts
 	@$(BIN)/ruff check .

@@ -4,7 +4,8 @@ set -euo pipefail
 
 # program:package
 needed=(ssh:openssh-client ssh-keygen:openssh-client openssl:openssl mbpoll:mbpoll strace:strace
-  setpriv:util-linux unshare:util-linux prlimit:util-linux faketime:faketime sshd:openssh-server useradd:passwd)
+  setpriv:util-linux unshare:util-linux prlimit:util-linux faketime:faketime sshd:openssh-server useradd:passwd
+  gnutls-cli:gnutls-bin stunnel4:stunnel4 haproxy:haproxy sslscan:sslscan)
 
 missing=()
 for pair in "${needed[@]}"; do

@@ -249,7 +249,10 @@ class App:
         if fault is not None:
             self._line("refused", identity.who, what=fault)
             return None
-        log.info("connected: %s from %s as %s", printable(identity.name), identity.peer, printable(identity.role))
+        why = f": {printable(identity.fault)}" if identity.fault else ""
+        log.info(
+            "connected: %s from %s as %s%s", printable(identity.name), identity.peer, printable(identity.role), why
+        )
         guard = Guard(
             identity,
             self._units,

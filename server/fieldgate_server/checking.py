@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
 from fieldgate_core import crl, revocation, settings, trusted_file
@@ -23,6 +24,7 @@ from fieldgate_core.errors import ConfigError
 from fieldgate_core.revocation import Revoked
 from fieldgate_server import control, lock
 from fieldgate_server import policy as policies
+from fieldgate_server.configuration import INTEGRITY_ONLY
 from fieldgate_server.settings import Settings
 from fieldgate_tunnel import crl_files, ssh, tls
 from fieldgate_tunnel import identity_files as files
@@ -77,6 +79,8 @@ def _findings(file: Path) -> Iterator[Finding]:
     metrics = raw.get("metrics")
     if isinstance(metrics, dict):
         yield from _readers(metrics.get("users"), file)
+    if isinstance(table := raw.get("tls"), dict) and table.get("confidentiality") == "none":
+        yield from _integrity_only(f"{file}: tls.confidentiality", _path(table.get("identity"), base))
     for door, look in (("tls", _tls), ("ssh", _ssh)):
         table = raw.get(door)
         folder = _path(table.get("identity"), base) if isinstance(table, dict) else None
@@ -212,6 +216,14 @@ def _tls(folder: Path) -> Iterator[Finding]:
     yield from _ends(chain, shown[:1], expired=False)
     yield from _ends(chain, shown[1:], expired=True)
     yield from _ends(anchors, _certificates(anchors), expired=True)
+
+
+def _integrity_only(where: str, folder: Path | None) -> Iterator[Finding]:
+    yield _warning(where, INTEGRITY_ONLY, 'write "required" unless every network in between may read along')
+    shown = _certificates(folder / names.TLS_CHAIN)[:1] if folder else []
+    if shown and not isinstance(shown[0].public_key(), RSAPublicKey):
+        problem = "has no effect: the one suite without encryption needs an RSA key, and the certificate has another"
+        yield _warning(where, problem)
 
 
 def _certificates(file: Path) -> list[x509.Certificate]:

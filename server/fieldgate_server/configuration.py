@@ -30,6 +30,12 @@ from fieldgate_tunnel.ssh import HostKey
 
 log = logging.getLogger("fieldgate.server")
 
+INTEGRITY_ONLY = (
+    "a client that offers no suite which encrypts is served without encryption: nobody can change or forge what is "
+    "sent, and everybody on the path can read it"
+)
+"""What `confidentiality = "none"` means."""
+
 
 class SshIdentity(NamedTuple):
     """What the SSH door shows, alone and in the options of its connections."""
@@ -108,7 +114,7 @@ def _read(
     # a folder is one generation of files, and the link to it may be swapped at any moment
     tls = find(settings.tls.identity) if settings.tls else None
     to = find(settings.ssh.identity) if settings.ssh else None
-    shown = tls_identity(tls, early=early) if tls else None
+    shown = _tls(tls, settings.tls, early=early) if tls and settings.tls else None
     return Configuration(
         settings,
         policy,
@@ -119,6 +125,12 @@ def _read(
         time.time(),
         _crls(settings.tls, shown) if settings.tls and shown else Crls(),
     )
+
+
+def _tls(folder: Path, door: TlsSettings, *, early: bool) -> TlsIdentity:
+    if door.integrity_only:
+        log.warning('tls.confidentiality = "none": %s', INTEGRITY_ONLY)
+    return tls_identity(folder, integrity_only=door.integrity_only, early=early)
 
 
 def _crls(door: TlsSettings, shown: TlsIdentity) -> Crls:
@@ -186,7 +198,13 @@ def _taken_over(running: Settings, wanted: Settings) -> tuple[Settings, tuple[st
 
 
 def _taken_of_tls(running: TlsSettings, wanted: TlsSettings) -> TlsSettings:
-    return dataclasses.replace(running, identity=wanted.identity, crl=wanted.crl, crl_expired=wanted.crl_expired)
+    return dataclasses.replace(
+        running,
+        identity=wanted.identity,
+        crl=wanted.crl,
+        crl_expired=wanted.crl_expired,
+        confidentiality=wanted.confidentiality,
+    )
 
 
 def _differing(taken: object, wanted: object, key: str = "") -> Iterator[str]:

@@ -37,7 +37,8 @@ class TlsSettings:
     """The TLS door. `identity` is the folder that `fieldgate certs issue server` made, or one with the same files.
 
     `crl` holds the CRLs of all CAs whose clients may come in; `crl_expired` says what holds when one of them has
-    expired: "deny", or "grace:HOURS".
+    expired: "deny", or "grace:HOURS". `confidentiality` "required" encrypts always; "none" lets a client do without
+    that has no suite which encrypts, and then everybody on the path can read what it says (R-48, R-49, R-67).
     """
 
     identity: Path
@@ -45,12 +46,20 @@ class TlsSettings:
     port: int = TLS_PORT
     crl: Path | None = None
     crl_expired: str = DENY
+    confidentiality: str = "required"
 
     def __post_init__(self) -> None:
         _check_port(self.port)
         grace(self.crl_expired)
         if self.crl is None and self.crl_expired != DENY:
             raise ValueError("crl_expired without a CRL says nothing; write crl = FILE")
+        if self.confidentiality not in {"required", "none"}:
+            raise ValueError(f"confidentiality {self.confidentiality!r} is not one of: required, none")
+
+    @property
+    def integrity_only(self) -> bool:
+        """Whether a client may do without encryption."""
+        return self.confidentiality == "none"
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,7 @@ def test_a_server_is_named_by_each_of_its_hosts(box: Identity) -> None:
     assert names.get_values_for_type(x509.IPAddress) == addresses
 
 
+@pytest.mark.requirement("R-20", "R-21", "R-22", "TCP-28")
 @pytest.mark.parametrize("role", ["operator", "opérateur", "r" * 127, "r" * 128])
 def test_a_client_carries_its_one_role(ca: Authority, now: datetime, role: str) -> None:
     """R-21, R-22, R-65."""

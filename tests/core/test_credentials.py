@@ -33,6 +33,7 @@ def test_a_certificate_without_a_role_is_null_not_invalid_r23() -> None:
     assert decode_role([]) == NO_ROLE
 
 
+@pytest.mark.requirement("R-22", "R-65")
 @pytest.mark.parametrize(
     ("values", "fault"),
     [
@@ -73,6 +74,7 @@ def test_a_role_that_could_not_be_read_back_is_not_encoded(role: str) -> None:
         encode_role(role)
 
 
+@pytest.mark.requirement("R-21")
 def test_the_extension_has_the_identifier_of_the_specification_r21() -> None:
     from fieldgate_core.credentials import ROLE_OID
 

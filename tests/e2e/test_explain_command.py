@@ -150,6 +150,7 @@ def test_for_a_user_of_this_machine(folder: Path) -> None:
     assert "no such user" in nobody.stderr
 
 
+@pytest.mark.requirement("R-29")
 def test_for_a_certificate(folder: Path, site_pki: Pki, other_pki: Pki, tmp_path: Path) -> None:
     asked = ("write", "holding", "100", "--value", "5")
 

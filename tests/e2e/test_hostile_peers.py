@@ -52,6 +52,7 @@ def exchange(
             return reply, stream.session, reused
 
 
+@pytest.mark.requirement("R-42")
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 async def test_a_resumed_session_does_not_outlive_its_certificate(
     site: Site, site_pki: Pki, tmp_path: Path, version: ssl.TLSVersion

@@ -34,6 +34,7 @@ from support.operating import (
 from support.site import DOORS, Elsewhere, Pki, Site
 
 
+@pytest.mark.requirement("R-26", "R-27")
 @pytest.mark.parametrize("door", DOORS)
 async def test_a_right_that_was_lost_is_lost_to_the_next_request_of_a_live_session(
     site_pki: Pki, tmp_path: Path, door: str
@@ -136,6 +137,7 @@ def shown(stream: Stream) -> int:
     return x509.load_der_x509_certificate(leaf).serial_number
 
 
+@pytest.mark.requirement("TCP-3")
 async def test_a_certificate_that_was_replaced_is_shown_to_new_connections(site_pki: Pki, tmp_path: Path) -> None:
     async with own_identity(site_pki, tmp_path) as (site, folder), site.stream("tls") as old:
         before = shown(old)
@@ -192,6 +194,7 @@ async def test_a_host_key_that_was_replaced_is_shown_to_new_connections(
         await ask(old, WRITE, WRITE)
 
 
+@pytest.mark.requirement("TCP-3")
 async def test_who_is_of_a_ca_that_is_not_trusted_any_more_may_do_nothing(
     site_pki: Pki, other_pki: Pki, tmp_path: Path
 ) -> None:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import ssl
+import struct
 from asyncio.subprocess import Process
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from fieldgate_client.connection import connect
+from fieldgate_core import settings
 from fieldgate_core.credentials import encode_role
 from fieldgate_core.errors import ConfigError, NotTrustedError, RejectedError
+from fieldgate_server.app import App
+from fieldgate_server.settings import Settings
 from fieldgate_tunnel import tls
 from support.asking import (
     READ,
@@ -28,7 +34,7 @@ from support.asking import (
     tls_stream,
 )
 from support.mint import HOUR, Tls, issuing_ca, root_ca
-from support.site import Pki, Site, running_site
+from support.site import TABLES_OF_THE_VECTORS, Pki, Site, running_site, write_files
 from support.tools import Finished, run, running
 
 TOOLS = ("openssl",)
@@ -65,6 +71,7 @@ async def check_refused(site: Site, identity: Path, *options: str, certificate: 
     return ended
 
 
+@pytest.mark.requirement("R-04", "R-16", "R-17", "R-18", "R-26", "R-30", "R-31")
 @one_loop
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_openssl_gets_the_right_bytes(site: Site, version: str) -> None:
@@ -145,6 +152,7 @@ async def test_a_certificate_in_order_is_served(site: Site, other_pki: Pki, tmp_
     assert "/odd" in await line_with(site, "event=session", "role=operator", "door=tls")
 
 
+@pytest.mark.requirement("R-02", "R-06", "R-41")
 @one_loop
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("what", CLIENTS)
@@ -156,7 +164,35 @@ async def test_a_client_certificate_that_is_not_in_order_is_refused(
     ended = await check_refused(site, identity, version)
     assert alert in ended.err.replace("SSL ", "")
     await line_with(site, "event=refused", "door=tls", "the client's certificate is not accepted", reason)
+    assert sum("event=refused" in line for line in site.trail()) == 1
     await check_serves(site)
+
+
+@one_loop
+@pytest.mark.requirement("TCP-2")
+@pytest.mark.parametrize(("address", "served"), [("192.0.2.7", True), ("198.51.100.7", False)])
+async def test_of_a_dozen_issuing_cas_each_names_only_what_it_may(
+    site_pki: Pki, tmp_path: Path, address: str, served: bool
+) -> None:
+    ours = issuing_ca(site_pki)
+    cas = [ours.sibling(site_pki, network="192.0.2.0/24", number=number) for number in range(2, 14)]
+    server = Path(shutil.copytree(site_pki.server, tmp_path / "server"))
+    pem = b"".join(ca.certificate.public_bytes(Encoding.PEM) for ca in cas)
+    (server / "tls-client-ca.pem").write_bytes(pem)
+    file = write_files(site_pki, tmp_path, user="root", grants=None, units=TABLES_OF_THE_VECTORS, extra="")
+    file.write_text(file.read_text().replace(str(site_pki.server), str(server), 1))
+    policy = tmp_path / "policy.toml"
+    policy.write_text(policy.read_text().replace("CN=test-issuing-1", "CN=test-issuing-13"))
+    identity = Tls(cas[-1], addresses=(address,)).identity(site_pki, tmp_path / "odd")
+    async with App(settings.load(file, Settings)).running() as app:
+        site = Site(app, site_pki, tmp_path)
+        if served:
+            async with running("openssl", *s_client(site, identity, "-quiet")) as process:
+                assert await reply_to(process, READ, len(READ_REPLY)) == READ_REPLY
+            return
+        await check_refused(site, identity)
+        await line_with(site, "event=refused", "door=tls", "permitted subtree violation")
+        assert sum("event=refused" in line for line in site.trail()) == 1
 
 
 @pytest.mark.parametrize("what", ["of another CA", "of a sibling CA", "self-signed", "a server's"])
@@ -180,12 +216,14 @@ SERVERS = {
     "of another CA": "unable to get",
     "self-signed": "self-signed certificate",
     "for another name": "Hostname mismatch",
+    "of a CA that may not name the address": "permitted subtree violation",
     "expired": "certificate has expired",
     "not valid yet": "not yet valid",
     "a client's": "unsuitable certificate purpose",
 }
 
 
+@pytest.mark.requirement("R-02", "R-06", "R-41")
 @pytest.mark.parametrize("what", SERVERS)
 async def test_our_client_verifies_the_server(site_pki: Pki, other_pki: Pki, tmp_path: Path, what: str) -> None:
     ours, purpose, here = issuing_ca(site_pki), ExtendedKeyUsageOID.SERVER_AUTH, ("localhost",)
@@ -194,6 +232,9 @@ async def test_our_client_verifies_the_server(site_pki: Pki, other_pki: Pki, tmp
         "of another CA": Tls(issuing_ca(other_pki), (), purpose=purpose, hosts=here),
         "self-signed": Tls(None, (), purpose=purpose, hosts=here),
         "for another name": Tls(ours, (), purpose=purpose, hosts=("elsewhere.example.com",)),
+        "of a CA that may not name the address": Tls(
+            ours.sibling(site_pki, network="192.0.2.0/24"), (), purpose=purpose, hosts=here, addresses=("127.0.0.1",)
+        ),
         "expired": Tls(ours, (), purpose=purpose, hosts=here, ends=-60),
         "not valid yet": Tls(ours, (), purpose=purpose, hosts=here, starts=60),
         "a client's": Tls(ours, (), hosts=here),
@@ -216,9 +257,10 @@ async def test_our_client_verifies_the_server(site_pki: Pki, other_pki: Pki, tmp
             async with connect(url, identity=viewer) as client:
                 assert (await client.read_holding_registers(0, device_id=1)).registers == [17]
             return
-        with pytest.raises(NotTrustedError, match=SERVERS[what]):
+        with pytest.raises(NotTrustedError, match=SERVERS[what]) as refused:
             async with connect(url, identity=viewer):
                 pass
+        assert "\n" not in str(refused.value)
     assert got == []
 
 
@@ -249,8 +291,8 @@ def test_a_server_does_not_start_with_an_expired_certificate(
 OPERATOR = encode_role("operator")
 ROLES: dict[str, tuple[list[bytes], str]] = {
     "no role": ([], ""),
-    "two roles": ([OPERATOR, encode_role("viewer")], "an extension stands twice"),
-    "the same role twice": ([OPERATOR, OPERATOR], "an extension stands twice"),
+    "two roles": ([OPERATOR, encode_role("viewer")], "more than one role extension"),
+    "the same role twice": ([OPERATOR, OPERATOR], "more than one role extension"),
     "a PrintableString": ([b"\x13\x08operator"], "the role is not a UTF8String"),
     "an empty role": ([b"\x0c\x00"], "the role has 0 bytes"),
     "nothing": ([b""], "the role is not a UTF8String"),
@@ -263,20 +305,37 @@ ROLES: dict[str, tuple[list[bytes], str]] = {
 }
 
 
+def _refused(unit: int) -> bytes:
+    return READ_REFUSED[:6] + bytes((unit,)) + READ_REFUSED[7:]
+
+
+@pytest.mark.requirement("R-22", "R-23", "R-31", "R-65", "TCP-32", "TCP-41")
 @pytest.mark.parametrize("what", ROLES)
-async def test_a_faulty_role_holds_the_handshake_and_gets_01(site: Site, tmp_path: Path, what: str) -> None:
+async def test_a_faulty_role_holds_the_handshake_and_gets_01(
+    site: Site, tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "fieldgate.server")
     roles, fault = ROLES[what]
     identity = Tls(issuing_ca(site.pki), roles).identity(site.pki, tmp_path / "odd")
     async with tls_stream(site, identity) as stream:
         for _ in range(2):
             await ask(stream, READ, READ_REFUSED)
             await ask(stream, WRITE, WRITE_REFUSED)
+        # nor does it learn which units and addresses there are
+        for unit, address in ((9, 0), (1, 0xFFFF)):
+            await ask(stream, READ[:6] + struct.pack(">BBHH", unit, 3, address, 1), _refused(unit))
     role = "INVALID" if fault else "NULL"
     await line_with(site, "event=session", "state=opened", f"role={role}", "/odd", fault)
+    # and one line of the log, whatever it asks
+    [said] = [line for record in caplog.records if (line := record.getMessage()).startswith("connected: tls:")]
+    assert "/odd from 127.0.0.1:" in said
+    assert f" as {role}" in said
+    assert fault in said
     await line_with(site, "event=refused", "function=6", "exception=01", f"role={role}", fault)
     await check_serves(site)
 
 
+@pytest.mark.requirement("R-23", "TCP-32")
 async def test_who_has_no_role_may_do_what_null_may(site_pki: Pki, tmp_path: Path) -> None:
     reads = '[{ units = "1", read = "all" }]'
     grants = {"viewer": f"{reads}\n[role.NULL]\ngrants = {reads}"}

@@ -16,6 +16,7 @@ def policy(role: str = "", identity: dict[str, object] | None = None) -> Policy:
     return parse(tomllib.loads(f"[role.r]\n{role}") | ({"identity": identity} if identity else {}), where="p.toml")
 
 
+@pytest.mark.requirement("R-24")
 def test_a_grant_gives_what_it_says_and_no_more() -> None:
     rights = policy('grants=[{units="3", write="holding 100-119", values="0..500"}, {units="3", read="all"}]').rights(
         "r"
@@ -61,6 +62,7 @@ def test_units_are_one_a_range_a_list_or_all() -> None:
     assert units("all") == set(range(1, 255))
 
 
+@pytest.mark.requirement("R-28")
 def test_an_unknown_role_has_no_rights() -> None:
     given = policy('grants=[{units="all", read="all"}]')
     assert given.rights("other") is NO_RIGHTS

@@ -33,6 +33,7 @@ def test_the_table_names_every_function_once() -> None:
     )
 
 
+@pytest.mark.requirement("R-24", "R-25")
 def test_the_policies_of_the_page_compile() -> None:
     shown = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     assert shown

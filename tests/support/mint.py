@@ -46,13 +46,16 @@ class Ca:
     key: ec.EllipticCurvePrivateKey
     above: tuple[x509.Certificate, ...] = ()
 
-    def sibling(self, pki: Pki) -> Ca:
-        """Make another issuing CA, which the same root has signed."""
+    def sibling(self, pki: Pki, *, network: str | None = None, number: int = 2) -> Ca:
+        """Make another issuing CA, which the same root has signed; `network` is where its leaves' addresses may be."""
         root = root_ca(pki)
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test-issuing-2")])
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"test-issuing-{number}")])
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _base(name, key, root, -HOUR, HOUR).add_extension(x509.BasicConstraints(True, 0), critical=True)
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+        if network is not None:
+            permitted = [x509.IPAddress(ipaddress.ip_network(network))]
+            builder = builder.add_extension(x509.NameConstraints(permitted, None), critical=True)
         certificate = builder.add_extension(usage, critical=True).sign(root.key, hashes.SHA256())
         return Ca(certificate, key, (root.certificate,))
 
@@ -79,6 +82,7 @@ class Tls:
     ends: float = HOUR
     purpose: x509.ObjectIdentifier = ExtendedKeyUsageOID.CLIENT_AUTH
     hosts: Sequence[str] = ()
+    addresses: Sequence[str] = ()
 
     def identity(self, pki: Pki, folder: Path) -> Path:
         """Write an identity folder with this certificate, for a client or a server; without `ca` it signs itself."""
@@ -87,9 +91,9 @@ class Tls:
         builder = _base(subject, key, self.ca, self.starts, self.ends)
         builder = builder.add_extension(x509.BasicConstraints(False, None), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([self.purpose]), critical=False)
-        if self.hosts:
-            names = x509.SubjectAlternativeName(map(_host, self.hosts))
-            builder = builder.add_extension(names, critical=False)
+        names = [*map(_host, self.hosts), *(x509.IPAddress(ipaddress.ip_address(one)) for one in self.addresses)]
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         for oid, value in zip((ROLE_OID, _LOOK_ALIKE_OID), self.roles, strict=False):
             extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), value)
             builder = builder.add_extension(extension, critical=False)

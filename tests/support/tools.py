@@ -26,8 +26,9 @@ _PACKAGES = {
     "userdel": "passwd",
     "groupadd": "passwd",
     "groupdel": "passwd",
+    "gnutls-cli": "gnutls-bin",
 }
-_ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "LC_ALL": "C"}
+ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "LC_ALL": "C"}
 
 
 class Finished(NamedTuple):
@@ -52,7 +53,7 @@ def tool(name: str) -> str:
 async def run(name: str, *arguments: str, **environment: str) -> Finished:
     """Run a tool to its end, with nothing to read."""
     process = await asyncio.create_subprocess_exec(
-        tool(name), *arguments, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=_ENVIRONMENT | environment
+        tool(name), *arguments, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=ENVIRONMENT | environment
     )
     try:
         async with asyncio.timeout(DEADLINE):
@@ -68,7 +69,7 @@ async def run(name: str, *arguments: str, **environment: str) -> Finished:
 async def running(name: str, *arguments: str) -> AsyncIterator[Process]:
     """Run a tool with pipes at all three ends, and end it with the block."""
     process = await asyncio.create_subprocess_exec(
-        tool(name), *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=_ENVIRONMENT
+        tool(name), *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=ENVIRONMENT
     )
     try:
         async with asyncio.timeout(DEADLINE):

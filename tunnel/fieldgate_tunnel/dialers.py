@@ -27,6 +27,7 @@ from fieldgate_core.errors import (
 from fieldgate_core.logs import printable
 from fieldgate_core.url import LOOPBACK_PORT, TLS_PORT, Scheme, SiteUrl
 from fieldgate_tunnel import generations, ssh, tls
+from fieldgate_tunnel.resumption import sessions_of
 from fieldgate_tunnel.ssh_faults import host_key_fault, no_common_host_key
 from fieldgate_tunnel.stream import RECORD, TlsStream
 
@@ -41,9 +42,12 @@ class Tunnel:
         self,
         transport: asyncio.Transport | asyncssh.SSHTCPChannel[bytes],
         connection: asyncssh.SSHClientConnection | None = None,
+        ended: Callable[[], None] | None = None,
     ) -> None:
+        """`ended` is called when it is closed."""
         self._transport = transport
         self._connection = connection
+        self._ended = ended
 
     def get_extra_info(self, name: str) -> Any:
         """Give a fact of the stream or of what carries it: `ssl_object`, `server_version`, or None."""
@@ -52,6 +56,8 @@ class Tunnel:
     async def close(self) -> None:
         """Close the stream and what carries it; never fails, and never waits for long."""
         self._transport.close()
+        if self._ended is not None:
+            self._ended()
         if self._connection is not None:
             self._connection.close()
             with contextlib.suppress(TimeoutError, OSError, asyncssh.Error):
@@ -109,7 +115,7 @@ async def _open_tls(
 ) -> Tunnel:
     if identity is None:
         raise ConfigError("--identity", f"{url} asks for a certificate, and none was given", hint=_IDENTITY)
-    context = tls.client_context(identity)
+    sessions, port = sessions_of(identity), url.port or TLS_PORT
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def settled(failure: Exception | None) -> None:
@@ -122,21 +128,23 @@ async def _open_tls(
 
     def stream() -> TlsStream:
         return TlsStream(
-            context,
+            sessions.context,
             lambda _: protocol,
             settled,
             buffer=bytearray(RECORD),
             deadline=_NO_DEADLINE_OF_ITS_OWN,
             server_hostname=url.host,
+            session=offered,
         )
 
-    _, made = await _connect(stream, url, url.port or TLS_PORT, connected)
+    offered = sessions.take(url.host, port)
+    _, made = await _connect(stream, url, port, connected)
     try:
         await done
     except BaseException:
         made.abort()
         raise
-    return Tunnel(made)
+    return Tunnel(made, ended=lambda: sessions.keep(url.host, port, made))
 
 
 async def _open_ssh(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Callable
 from functools import partial
@@ -13,12 +14,17 @@ import asyncssh
 from cryptography import x509
 
 from fieldgate_core.credentials import Credentials, TlsCredentials
+from fieldgate_core.errors import ConfigError
+from fieldgate_core.logs import printable
 from fieldgate_tunnel import tls
 from fieldgate_tunnel.limits import LOCKOUT, SHUT, Gate, Limits, Place
+from fieldgate_tunnel.resumption import stamp
 from fieldgate_tunnel.ssh import HostKey, peer_name
 from fieldgate_tunnel.ssh_door import Door, Known
 from fieldgate_tunnel.ssh_keys import SshProof
 from fieldgate_tunnel.stream import RECEIVE_BUFFER, TlsStream
+
+log = logging.getLogger("fieldgate.tunnel")
 
 NewSession = Callable[[Credentials], asyncio.Protocol]
 """Gives the session for a peer that a door has authenticated."""
@@ -28,6 +34,9 @@ RefusedKnown = Callable[[str, str, str, SshProof | None], None]
 """The same, and told who it is once it is authenticated."""
 
 TOO_MANY = "too many handshakes under way"
+
+MOST_SESSIONS = 1024
+"""TLS sessions that can be resumed; each takes 15 kB, and OpenSSL by itself would keep 20,480 for two hours."""
 CLOSE_DEADLINE = 2.0
 """Seconds that open connections have to end when a door closes."""
 
@@ -49,11 +58,21 @@ class TlsIdentity(NamedTuple):
 
     context: ssl.SSLContext
     anchors: tuple[x509.Certificate, ...]
+    again: Callable[[], ssl.SSLContext]
+    """Builds the same context anew, without its sessions. Raises ConfigError."""
 
 
-def tls_identity(folder: Path, *, early: bool = False) -> TlsIdentity:
-    """Read and check an identity folder; `early` lets a certificate be not valid yet. Raises ConfigError."""
-    return TlsIdentity(tls.server_context(folder, early=early), tls.client_anchors(folder))
+def tls_identity(folder: Path, *, integrity_only: bool = False, early: bool = False) -> TlsIdentity:
+    """Read and check an identity folder; the options as for `tls.server_context`. Raises ConfigError."""
+    read = stamp(folder)
+
+    def again() -> ssl.SSLContext:
+        if stamp(folder) != read:
+            raise ConfigError(str(folder), "has changed since it was read", hint="reload the server")
+        return tls.server_context(folder, integrity_only=integrity_only, early=early)
+
+    context = tls.server_context(folder, integrity_only=integrity_only, early=early)
+    return TlsIdentity(context, tls.client_anchors(folder), again)
 
 
 class TlsListener:
@@ -85,7 +104,7 @@ class TlsListener:
     def replace(self, identity: TlsIdentity) -> None:
         """Serve new connections with another identity; a handshake under way ends as it began, and is judged by this.
 
-        Sessions can't be resumed across it: the keys of the tickets belong to the context.
+        Sessions can't be resumed across it: they are kept with the context.
         """
         self._identity = identity
 
@@ -112,9 +131,13 @@ class TlsListener:
             return None
 
         def connected(stream: TlsStream) -> asyncio.Protocol:
-            leaf: bytes | None = stream.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            established: ssl.SSLObject = stream.get_extra_info("ssl_object")
+            leaf = established.getpeercert(binary_form=True)
+            # all of this is asked again of a session that is resumed
             if leaf is None or not tls.issued_by(leaf, self._identity.anchors):
                 raise _UnknownIssuerError(1, "none of the named issuing CAs has itself signed the client's certificate")
+            if established.context.security_level == 0 and not tls.is_strong(leaf):
+                raise _UnknownIssuerError(1, "the client's certificate has a weak key or signature")
             proven: TlsCredentials = tls.credentials(leaf, peer)
             return self._new_session(proven)
 
@@ -130,10 +153,19 @@ class TlsListener:
                 self._refused("tls", peer, locked)
 
         stream = TlsStream(
-            self._identity.context, connected, settled, buffer=self._buffer, deadline=self._limits.handshake_deadline
+            self._context(), connected, settled, buffer=self._buffer, deadline=self._limits.handshake_deadline
         )
         self._shaking_hands.add(stream)
         return stream
+
+    def _context(self) -> ssl.SSLContext:
+        """Give the context for a new connection: one that has forgotten its sessions when these were too many."""
+        if self._identity.context.session_stats()["number"] >= MOST_SESSIONS:
+            try:
+                self._identity = self._identity._replace(context=self._identity.again())
+            except (ConfigError, OSError) as error:
+                log.warning("the TLS door keeps more sessions than it should: %s", printable(str(error)))
+        return self._identity.context
 
 
 class _TlsAdmission(asyncio.Protocol):

@@ -39,13 +39,21 @@ class TlsStream(asyncio.BufferedProtocol, asyncio.Transport):
         buffer: bytearray,
         deadline: float,
         server_hostname: str | None = None,
+        session: ssl.SSLSession | None = None,
     ) -> None:
-        """`deadline` in seconds for the handshake; `server_hostname` makes this the client and is what is verified."""
+        """`deadline` in seconds for the handshake; `server_hostname` makes this the client and is what is verified.
+
+        `session` is one of the same context with the same server, to be resumed if the server still knows it.
+        """
         super().__init__()
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(
-            self._incoming, self._outgoing, server_side=server_hostname is None, server_hostname=server_hostname
+            self._incoming,
+            self._outgoing,
+            server_side=server_hostname is None,
+            server_hostname=server_hostname,
+            session=session,
         )
         self._connected = connected
         self._settled: Settled | None = settled
@@ -104,11 +112,12 @@ class TlsStream(asyncio.BufferedProtocol, asyncio.Transport):
         """Tell the protocol above, or, in the handshake, whoever waits for it."""
         self._closing = True
         self._cancel_timer()
-        self._settle(self._failure or exc or ConnectionResetError("the peer closed during the handshake"))
+        self._failure = self._failure or exc
+        self._settle(self._failure or ConnectionResetError("the peer closed during the handshake"))
         self._below = None
         above, self._above = self._above, None
         if above is not None:
-            above.connection_lost(self._failure or exc)
+            above.connection_lost(self._failure)
 
     # the transport of the protocol above
 
@@ -196,6 +205,12 @@ class TlsStream(asyncio.BufferedProtocol, asyncio.Transport):
         """Set when back-pressure begins and ends, in bytes on the network."""
         if self._below is not None:
             self._below.set_write_buffer_limits(high, low)
+
+    @property
+    def session(self) -> ssl.SSLSession | None:
+        """The session that a later connection may resume; None after a failure (R-11) or where there is none."""
+        established = self._settled is None and self._failure is None
+        return self._tls.session if established else None
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Give facts of the connection: `ssl_object`, and those of the transport below (`peername`)."""

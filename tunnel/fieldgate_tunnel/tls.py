@@ -7,10 +7,13 @@ import os
 import ssl
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from fieldgate_core import identity_folder as names
@@ -24,21 +27,30 @@ from fieldgate_tunnel import identity_files as files
 # AEAD with forward secrecy only (R-36, R-50, R-51, R-53), the mandatory suites first (R-14, R-62); 1.3 has its own
 _TLS12_SUITES = (
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
-    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
-    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:"
+    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384"
 )
+_INTEGRITY_ONLY = "NULL-SHA256:@SECLEVEL=0"
+"""R-67. A suite that does not encrypt has no strength, so OpenSSL takes it at its lowest level only."""
+_LEAST_RSA_BITS, _LEAST_EC_BITS = 2048, 224
+"""What OpenSSL asks of a client's key at level 2."""
 
 
-def server_context(folder: Path, *, early: bool = False) -> ssl.SSLContext:
+def server_context(folder: Path, *, integrity_only: bool = False, early: bool = False) -> ssl.SSLContext:
     """Build the TLS door's context from an identity folder: mutual authentication (R-06), TLS 1.2 or newer (R-01).
 
-    Trust anchors are the issuing CAs in tls-client-ca.pem and no other, be they roots or not.
+    Trust anchors are the issuing CAs in tls-client-ca.pem and no other, be they roots or not. `integrity_only` lets a
+    client have TLS_RSA_WITH_NULL_SHA256 if it takes nothing better (R-49, R-67): everybody on the path can read then.
     `early` lets its certificate be not valid yet. Raises ConfigError for a missing, group-readable, expired or
     mismatched file.
     """
     context = _context(ssl.PROTOCOL_TLS_SERVER, folder, files.file(folder, names.TLS_CLIENT_CA), early=early)
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    # sessions are kept here and not with the client, because only so can one be forgotten after a fatal alert (R-11)
+    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_TICKET
+    context.num_tickets = 1
+    if integrity_only:
+        context.set_ciphers(f"{_TLS12_SUITES}:{_INTEGRITY_ONLY}")
     return context
 
 
@@ -138,13 +150,30 @@ def client_anchors(folder: Path) -> tuple[x509.Certificate, ...]:
 
 
 def issued_by(leaf: bytes, anchors: tuple[x509.Certificate, ...]) -> bool:
-    """Tell whether one of the anchors itself has signed a certificate (DER): not a CA below it that took its name."""
+    """Tell whether one of the anchors itself has signed a certificate (DER): not a CA below it that took its name.
+
+    An anchor that has expired vouches for nobody: OpenSSL does not look at it when a session is resumed.
+    """
     certificate = x509.load_der_x509_certificate(leaf)
+    now = datetime.now(UTC)
     for anchor in anchors:
+        if anchor.not_valid_after_utc < now:
+            continue
         with contextlib.suppress(ValueError, TypeError, InvalidSignature):
             certificate.verify_directly_issued_by(anchor)
             return True
     return False
+
+
+def is_strong(leaf: bytes) -> bool:
+    """Tell whether a certificate (DER) is what OpenSSL's level 2 takes; where the level has to be 0, we ask instead."""
+    certificate = x509.load_der_x509_certificate(leaf)
+    if not isinstance(certificate.signature_hash_algorithm, hashes.SHA256 | hashes.SHA384 | hashes.SHA512):
+        return False
+    key = certificate.public_key()
+    if isinstance(key, rsa.RSAPublicKey):
+        return key.key_size >= _LEAST_RSA_BITS
+    return isinstance(key, ec.EllipticCurvePublicKey) and key.key_size >= _LEAST_EC_BITS
 
 
 def credentials(leaf: bytes, peer: str) -> TlsCredentials:
@@ -168,8 +197,10 @@ def credentials(leaf: bytes, peer: str) -> TlsCredentials:
 def _claim(certificate: x509.Certificate) -> RoleClaim:
     try:
         extensions = certificate.extensions
-    except x509.DuplicateExtension:
-        return RoleClaim(fault="an extension stands twice in the certificate")
+    except x509.DuplicateExtension as twice:
+        if twice.oid.dotted_string == ROLE_OID:
+            return RoleClaim(fault="more than one role extension in the certificate")
+        return RoleClaim(fault=f"extension {twice.oid.dotted_string} stands twice in the certificate")
     except (ValueError, x509.UnsupportedGeneralNameType):
         return RoleClaim(fault="the certificate's extensions can't be read")
     values = [
