@@ -40,6 +40,17 @@ class Tunnel:
         self._transport = transport
         self._connection = connection
 
+    def set_keepalive(self, interval: float, count: int) -> None:
+        """Have SSH ask a peer that was silent for `interval` seconds, and give up after `count` without answer."""
+        if self._connection is not None:
+            self._connection.set_keepalive(interval, count)
+
+    def abort(self) -> None:
+        """Cut the stream and what carries it, at once."""
+        self._transport.abort()
+        if self._connection is not None:
+            self._connection.abort()
+
     async def close(self) -> None:
         """Close the stream and what carries it; never fails, and never waits for long."""
         self._transport.close()
@@ -124,7 +135,7 @@ _IDENTITY = "name the folder that `fieldgate certs issue client` made: --identit
 _CLOCK = "is this machine's clock right? was the certificate renewed?"
 
 
-def explain(url: SiteUrl, error: BaseException | None) -> FieldgateError:  # noqa: PLR0911
+def explain(url: SiteUrl | str, error: BaseException | None) -> FieldgateError:  # noqa: PLR0911
     """Turn what sockets, TLS or SSH raised into our error: not trusted, rejected, unreachable, or lost."""
     target = str(url)
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -148,6 +159,9 @@ def explain(url: SiteUrl, error: BaseException | None) -> FieldgateError:  # noq
             "the server does not accept our key or certificate for this login name",
             hint="the login name is the role: is it the certificate's principal, and known to the site's policy?",
         )
+    if isinstance(error, asyncssh.ChannelOpenError) and error.code == asyncssh.OPEN_CONNECT_FAILED:
+        problem = f"no Modbus server answers behind the SSH door: {printable(error.reason)}"
+        return UnreachableError(target, problem, hint="is the server running on the box?")
     if isinstance(error, asyncssh.ChannelOpenError):
         return RejectedError(target, f"the server refuses the Modbus port: {printable(error.reason)}")
     if isinstance(error, asyncssh.Error):
