@@ -7,8 +7,9 @@ from pathlib import Path
 
 from fieldgate_client import commands, sequence
 from fieldgate_client.cells import DEFAULT_REFERENCE, DEFAULT_UNIT, TYPES, to_read, to_write
-from fieldgate_client.site import Site, default_identity
+from fieldgate_client.site import Site
 from fieldgate_core.url import parse
+from fieldgate_tunnel.default_identity import default_identity
 
 REPLY_SECONDS = 3.0
 MAX_SECONDS = 3600.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
@@ -40,17 +39,3 @@ def _show(text: str) -> None:
     # a reader of the trace that went away must not stop a write, nor lose its answer
     with suppress(OSError):
         sys.stderr.write(f"{text}\n")
-
-
-def default_identity() -> Path | None:
-    """Give the identity folder of who names none: FIELDGATE_IDENTITY, else the user's own where there is one."""
-    named = os.environ.get("FIELDGATE_IDENTITY")
-    if named:
-        return Path(named)
-    import platformdirs
-
-    folder = platformdirs.user_config_path("fieldgate") / "identity"
-    try:
-        return folder if folder.is_dir() else None
-    except PermissionError:
-        return None

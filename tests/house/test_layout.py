@@ -101,7 +101,7 @@ def test_help_loads_no_library() -> None:
 
 def test_an_unknown_command_is_told_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["sevrer"]) == 2
-    assert "known are server, client, certs, demo" in capsys.readouterr().err
+    assert "known are server, client, tunnel, certs, demo" in capsys.readouterr().err
     assert cli.main([]) == 2
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import asyncssh
 
+from fieldgate_core import identity_folder as names
 from fieldgate_core.errors import (
     ConfigError,
     DeadlineError,
@@ -22,7 +23,7 @@ from fieldgate_core.errors import (
 )
 from fieldgate_core.logs import printable
 from fieldgate_core.url import LOOPBACK_PORT, TLS_PORT, Scheme, SiteUrl
-from fieldgate_tunnel import ssh, tls
+from fieldgate_tunnel import identity_files, ssh, tls
 from fieldgate_tunnel.stream import RECORD, TlsStream
 
 CLOSE_DEADLINE = 5.0
@@ -78,6 +79,22 @@ async def open_tunnel(url: SiteUrl, protocol: asyncio.Protocol, *, identity: Pat
         raise explain(url, error) from error
 
 
+def check_identity(url: SiteUrl, identity: Path | None) -> None:
+    """Check that `identity` is what the tunnel to `url` needs, before it is opened. Raises ConfigError."""
+    if url.scheme is Scheme.TLS:
+        _tls_context(url, identity)
+    elif url.scheme is Scheme.SSH and identity is not None:
+        identity_files.private(identity, names.SSH_KEY)
+        identity_files.check_ssh_certificate(identity_files.file(identity, names.SSH_CERTIFICATE))
+        identity_files.file(identity, names.KNOWN_HOSTS)
+
+
+def _tls_context(url: SiteUrl, identity: Path | None) -> ssl.SSLContext:
+    if identity is None:
+        raise ConfigError("--identity", f"{url} asks for a certificate, and none was given", hint=_IDENTITY)
+    return tls.client_context(identity)
+
+
 async def _open_plain(url: SiteUrl, protocol: asyncio.Protocol, identity: Path | None) -> Tunnel:
     transport, _ = await asyncio.get_running_loop().create_connection(
         lambda: protocol, url.host, url.port or LOOPBACK_PORT
@@ -86,9 +103,7 @@ async def _open_plain(url: SiteUrl, protocol: asyncio.Protocol, identity: Path |
 
 
 async def _open_tls(url: SiteUrl, protocol: asyncio.Protocol, identity: Path | None) -> Tunnel:
-    if identity is None:
-        raise ConfigError("--identity", f"{url} asks for a certificate, and none was given", hint=_IDENTITY)
-    context = tls.client_context(identity)
+    context = _tls_context(url, identity)
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
 

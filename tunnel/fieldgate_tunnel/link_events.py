@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fieldgate_core.errors import FieldgateError
+from fieldgate_core.errors import FieldgateError, TunnelError
 
 
 class State(StrEnum):
@@ -49,6 +49,11 @@ class LinkDown:
     retry_in: float | None
     hopeless: bool = False
     unknown_writes: int = 0
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, without the target that it is wrong with."""
+        return self.error.problem if isinstance(self.error, TunnelError) else str(self.error)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from struct import Struct
 
@@ -21,21 +22,26 @@ class TcpSocket:
         family = getattr(sock, "family", None)
         self._socket: socket.socket | None = sock if family in _HEADERS else None  # type: ignore[assignment]
         self._headers = _HEADERS.get(family, 0) if family is not None else 0
+        self._wire_bytes: int | None = None
 
     def set_patience(self, seconds: float) -> None:
         """Have the kernel end the connection when sent bytes stay unacknowledged for so long."""
         option = getattr(socket, "TCP_USER_TIMEOUT", None)
         if self._socket is not None and option is not None:
-            self._socket.setsockopt(socket.IPPROTO_TCP, option, int(seconds * 1000))
+            with contextlib.suppress(OSError, ValueError):
+                self._socket.setsockopt(socket.IPPROTO_TCP, option, int(seconds * 1000))
 
     def wire_bytes(self) -> int | None:
-        """Give the bytes that went over the wire in both directions, headers included; None if nobody knows."""
+        """Give the bytes that went over the wire in both directions, headers included; None if nobody knows.
+
+        Of a connection that has been closed, what was known last.
+        """
         info = self._info()
-        if info is None:
-            return None
-        _, out, into, sent = _TCP_INFO.unpack_from(info)
-        (received,) = _RECEIVED.unpack_from(info)
-        return int(sent + received + (out + into) * self._headers)
+        if info is not None:
+            _, out, into, sent = _TCP_INFO.unpack_from(info)
+            (received,) = _RECEIVED.unpack_from(info)
+            self._wire_bytes = sent + received + (out + into) * self._headers
+        return self._wire_bytes
 
     def acknowledged(self) -> bool:
         """Tell whether the peer's kernel has acknowledged all that was sent; false if nobody knows."""
@@ -47,7 +53,7 @@ class TcpSocket:
             return None
         try:
             info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-        except (OSError, AttributeError):
-            # closed, or not Linux
+        except (OSError, ValueError, AttributeError):
+            # closed (uvloop: ValueError), or not Linux
             return None
         return info if len(info) >= _TCP_INFO.size else None

@@ -37,6 +37,8 @@ class Wire(asyncio.Protocol):
         self._got(self, data)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        # the last moment at which the kernel may still tell
+        self.tcp.wire_bytes()
         self.end(exc)
 
     def pause_writing(self) -> None:
