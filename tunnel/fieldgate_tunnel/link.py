@@ -207,7 +207,8 @@ class Link:
             until = wire.pulse.next if wire.proved else first
             if self._meter.budget.cap is not None:
                 until = min(until, now + _LOOK)
-            await asyncio.wait({wire.gone}, timeout=max(0.0, until - now))
+            changes = {wire.gone} if wire.proved else {wire.gone, wire.proven}
+            await asyncio.wait(changes, timeout=max(0.0, until - now), return_when=asyncio.FIRST_COMPLETED)
             if wire.gone.done():
                 return self._explain(wire.gone.result())
             if self._spent():
@@ -278,8 +279,9 @@ class Link:
         wire = self._wire
         if wire is None or not isinstance(answer, bytes):
             return
-        self._connects += not wire.proved
-        wire.proved = True
+        if not wire.proved:
+            self._connects += 1
+            wire.proven.set_result(None)
         dead = answer[0] & 0x80 and answer[1] in _DEAD_UNIT
         wire.fault = f"the site answers, its default unit does not: {exception_meaning(answer[1])}" if dead else ""
         self._judge(wire)

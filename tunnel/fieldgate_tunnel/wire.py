@@ -10,6 +10,9 @@ from fieldgate_tunnel.keepalive import Pulse
 from fieldgate_tunnel.tcp_socket import TcpSocket
 
 
+End = asyncio.Future[Exception | str | None]
+
+
 class Wire(asyncio.Protocol):
     """Hands on what comes through a tunnel to `got`, and tells `room` when more can be sent after it was `full`."""
 
@@ -18,12 +21,12 @@ class Wire(asyncio.Protocol):
         self._room = room
         self._transport: asyncio.Transport | None = None
         self.pulse = pulse
-        self.gone: asyncio.Future[Exception | str | None] = asyncio.get_running_loop().create_future()
+        self.gone: End = asyncio.get_running_loop().create_future()
         """Done at the end: with the exception, the words for it, or None for an end in order."""
         self.tcp = TcpSocket(None)
         self.full = False
-        self.proved = False
-        """Whether a round trip went through."""
+        self.proven: End = asyncio.get_running_loop().create_future()
+        """Done when a round trip has gone through."""
         self.fault = ""
         """What the last probe's answer said against the default unit."""
         self.told_silent = False
@@ -52,6 +55,11 @@ class Wire(asyncio.Protocol):
         """Send bytes."""
         if self._transport is not None:
             self._transport.write(data)
+
+    @property
+    def proved(self) -> bool:
+        """Whether a round trip has gone through."""
+        return self.proven.done()
 
     def end(self, why: Exception | str | None) -> None:
         """Count as ended; the first reason holds."""
