@@ -9,7 +9,6 @@ from typing import cast
 from fieldgate_tunnel.keepalive import Pulse
 from fieldgate_tunnel.tcp_socket import TcpSocket
 
-
 End = asyncio.Future[Exception | str | None]
 
 
