@@ -4,7 +4,8 @@ set -euo pipefail
 
 # program:package
 needed=(ssh:openssh-client ssh-keygen:openssh-client openssl:openssl mbpoll:mbpoll strace:strace
-  setpriv:util-linux unshare:util-linux sshd:openssh-server useradd:passwd)
+  setpriv:util-linux unshare:util-linux sshd:openssh-server useradd:passwd
+  ip:iproute2 ss:iproute2 nft:nftables)
 
 missing=()
 for pair in "${needed[@]}"; do

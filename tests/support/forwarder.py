@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from support.box import FIELDGATE, clean_environment
@@ -55,13 +55,16 @@ class Forwarder:
 
 
 @contextlib.contextmanager
-def forwarding(folder: Path, *options: str) -> Iterator[Forwarder]:
-    """Run `fieldgate tunnel forward` with these options until the block ends; its status socket is in `folder`."""
+def forwarding(folder: Path, *options: str, command: Sequence[str] = FIELDGATE) -> Iterator[Forwarder]:
+    """Run `fieldgate tunnel forward` with these options until the block ends; its status socket is in `folder`.
+
+    `command` are the words in place of `fieldgate`.
+    """
     log = folder / "forward.log"
     with (
         log.open("w") as stderr,
         subprocess.Popen(
-            [*FIELDGATE, "tunnel", "forward", *options],
+            [*command, "tunnel", "forward", *options],
             env=clean_environment(XDG_RUNTIME_DIR=str(folder)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -6,8 +6,8 @@ import contextlib
 import socket
 from struct import Struct
 
-_TCP_INFO = Struct("=24x I 108x II 56x Q")
-"""Of linux/tcp.h's tcp_info: unacked, segs_out, segs_in, bytes_sent (with what was sent again)."""
+_TCP_INFO = Struct("=24x I 108x III 52x Q")
+"""Of linux/tcp.h's tcp_info: unacked, segs_out, segs_in, notsent_bytes, bytes_sent (with what was sent again)."""
 _RECEIVED = Struct("=128x Q")
 _HEADERS = {socket.AF_INET: 52, socket.AF_INET6: 72}
 """Bytes of IP and TCP headers, with time stamps, before the data of a segment."""
@@ -38,7 +38,7 @@ class TcpSocket:
         """
         info = self._info()
         if info is not None:
-            _, out, into, sent = _TCP_INFO.unpack_from(info)
+            _, out, into, _, sent = _TCP_INFO.unpack_from(info)
             (received,) = _RECEIVED.unpack_from(info)
             self._wire_bytes = sent + received + (out + into) * self._headers
         return self._wire_bytes
@@ -46,7 +46,10 @@ class TcpSocket:
     def acknowledged(self) -> bool:
         """Tell whether the peer's kernel has acknowledged all that was sent; false if nobody knows."""
         info = self._info()
-        return info is not None and _TCP_INFO.unpack_from(info)[0] == 0
+        if info is None:
+            return False
+        unacknowledged, _, _, not_sent, _ = _TCP_INFO.unpack_from(info)
+        return not unacknowledged and not not_sent
 
     def _info(self) -> bytes | None:
         if self._socket is None:
