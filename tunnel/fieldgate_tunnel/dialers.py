@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import asyncssh
 
@@ -24,7 +25,7 @@ from fieldgate_core.errors import (
 from fieldgate_core.logs import printable
 from fieldgate_core.url import LOOPBACK_PORT, TLS_PORT, Scheme, SiteUrl
 from fieldgate_tunnel import identity_files, ssh, tls
-from fieldgate_tunnel.stream import RECORD, TlsStream
+from fieldgate_tunnel.stream import RECEIVE_BUFFER, TlsStream
 
 CLOSE_DEADLINE = 5.0
 """Seconds that a peer has to take part in closing."""
@@ -90,9 +91,26 @@ def check_identity(url: SiteUrl, identity: Path | None) -> None:
 
 
 def _tls_context(url: SiteUrl, identity: Path | None) -> ssl.SSLContext:
+    """Give the context of an identity; tunnels share it, for it is most of what one costs, until its files change."""
     if identity is None:
         raise ConfigError("--identity", f"{url} asks for a certificate, and none was given", hint=_IDENTITY)
-    return tls.client_context(identity)
+    files = tuple(
+        (found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode, found.st_uid)
+        for name in (names.TLS_KEY, names.TLS_CHAIN, names.TLS_SERVER_CA)
+        for found in [identity_files.file(identity, name).stat()]
+    )
+    shown, context = _contexts.get(identity, (None, None))
+    if context is None or shown != files:
+        context = tls.client_context(identity)
+        _contexts[identity] = files, context
+    # of a context that is old enough to have expired, the server would say so; we know it first
+    identity_files.check_dates(identity / names.TLS_CHAIN)
+    return context
+
+
+_contexts: dict[Path, tuple[tuple[tuple[int, ...], ...], ssl.SSLContext]] = {}
+_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, bytearray] = WeakKeyDictionary()
+"""One for all streams of an event loop: it is emptied before anybody else is lent it."""
 
 
 async def _open_plain(url: SiteUrl, protocol: asyncio.Protocol, identity: Path | None) -> Tunnel:
@@ -120,7 +138,7 @@ async def _open_tls(url: SiteUrl, protocol: asyncio.Protocol, identity: Path | N
             context,
             lambda _: protocol,
             settled,
-            buffer=bytearray(RECORD),
+            buffer=_buffers.setdefault(loop, bytearray(RECEIVE_BUFFER)),
             deadline=_NO_DEADLINE_OF_ITS_OWN,
             server_hostname=url.host,
         )
@@ -174,6 +192,9 @@ def explain(url: SiteUrl | str, error: BaseException | None) -> FieldgateError: 
             "the server does not accept our key or certificate for this login name",
             hint="the login name is the role: is it the certificate's principal, and known to the site's policy?",
         )
+    if isinstance(error, asyncssh.ChannelOpenError) and error.reason == "SSH connection closed":
+        # asyncssh's own words, and the code of a refusal, for a connection that ended meanwhile
+        return UnreachableError(target, "the server closed the connection", hint="has this key too many there already?")
     if isinstance(error, asyncssh.ChannelOpenError) and error.code == asyncssh.OPEN_CONNECT_FAILED:
         problem = f"no Modbus server answers behind the SSH door: {printable(error.reason)}"
         return UnreachableError(target, problem, hint="is the server running on the box?")
