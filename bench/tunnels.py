@@ -131,7 +131,6 @@ def _wait_for(process: Process, words: str, count: int) -> None:
     end = time.monotonic() + 60
     while process.output().count(words) < count:
         if time.monotonic() > end:
-            Path("/tmp/w/dbg.log").write_text(process.output())
             raise BenchError(f"{process.log.name} has not come to {count} times {words!r}")
         time.sleep(0.05)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -291,6 +292,30 @@ async def test_a_spent_budget_warns_holds_the_link_down_and_ends_at_midnight(mon
         await watch.next(LinkUp)
         assert await watch.link.carrier.request(1, WRITE, deadline=PATIENCE) == WRITE
         assert watch.link.status().today < 20_000
+
+
+async def test_probes_are_spread_where_the_budget_gets_tight(monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch)
+    monkeypatch.setattr(link_module, "_LOOK", 0.02)
+    async with plant() as (_, there), watched(there.url, bytes_per_day=100_000) as watch:
+        await watch.next(LinkUp)
+        wire = watch.link._wire
+        assert wire is not None
+        assert wire.pulse.next - wire.pulse.heard_at == pytest.approx(0.2)
+        while watch.link.status().today < 75_000:
+            await watch.link.carrier.request(1, WRITE, deadline=PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            while wire.pulse.next - wire.pulse.heard_at < 0.2 * 2.4:
+                await asyncio.sleep(0.01)
+
+
+async def test_the_kernel_is_as_patient_as_the_link() -> None:
+    async with plant() as (_, there), watched(there.url, keepalive=Keepalive(0.5, 3, 0.2)) as watch:
+        await watch.next(LinkUp)
+        assert watch.link._wire is not None
+        sock = watch.link._wire.tcp._socket
+        assert sock is not None
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 2000
 
 
 async def test_bytes_on_the_wire_are_those_of_tcp_with_headers() -> None:
