@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ctypes
+import hashlib
 import json
 import os
 import re
@@ -27,6 +29,8 @@ STALL_SECONDS = 2.0  # of the load generator: no reply for so long ends a run
 # What a server prints when it is ready, as a pattern whose group is the port to ask.
 MODBUS_READY = r"^listening: modbus 127\.0\.0\.1:(\d+)$.*^ready$"
 TLS_READY = r"^listening: tls 127\.0\.0\.1:(\d+)$.*^ready$"
+SSH_READY = r"^listening: ssh 127\.0\.0\.1:(\d+)$.*^ready$"
+SSH_FORWARD_READY = r"Local forwarding listening on 127\.0\.0\.1 port (\d+)\..*Entering interactive session"
 STUNNEL_READY = r"bound to 127\.0\.0\.1:(\d+)$"
 
 
@@ -110,7 +114,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Pki:
-    """The identity folders of the TLS row: the `server`'s and the `client`'s."""
+    """Identity folders: the `server`'s and the `client`'s."""
 
     server: Path
     client: Path
@@ -119,6 +123,14 @@ class Pki:
     def root(self) -> Path:
         """The root CA, for a peer that cannot trust an issuing CA alone, as `tls-client-ca.pem` asks."""
         return self.client / "tls-server-ca.pem"
+
+    @property
+    def ssh_issuer(self) -> str:
+        """The CA of SSH users, as a policy names it."""
+        # the folder that `fieldgate certs` has made: issued/client/NAME/current is in it
+        key = (self.client.parents[3] / "ssh/user-ca.pub").read_text().split()[1]
+        digest = base64.b64encode(hashlib.sha256(base64.b64decode(key)).digest()).decode().rstrip("=")
+        return f"ssh-ca:SHA256:{digest}"
 
 
 class Lab:

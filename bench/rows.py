@@ -127,4 +127,13 @@ ROWS = {
             Figure("rate, 16 deep", DEEP, _rate, "/s", ("1 grant",), "higher", 0.95),
         ),
     ),
+    "forward": Row(
+        about="a plain client through a local port: `fieldgate tunnel forward` over TLS and SSH, stock `ssh -L`",
+        servers={
+            "ssh -L": servers.ssh_forward,
+            SUBJECT: servers.forward_tls,
+            "over SSH": servers.forward_ssh,
+        },
+        figures=(Figure("p50, one connection", ONE, _p50, "us", ("ssh -L",), "lower", 1.0),),
+    ),
 }

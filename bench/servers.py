@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import pwd
+import re
 import signal
 import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.lab import MODBUS_READY, STUNNEL_READY, TLS_READY, Lab, Server
+from bench.lab import MODBUS_READY, SSH_FORWARD_READY, SSH_READY, STUNNEL_READY, TLS_READY, Lab, Server
 from bench.toolchain import HERE, compiled, tool
 
 ISSUER = "x509:CN=fieldgate-issuing-1"  # what `fieldgate certs init` names its issuing CA
@@ -79,34 +80,85 @@ def with_grants(count: int) -> Callable[[Lab], Server]:
 
 def fieldgate_tls(lab: Lab) -> Server:
     """Start fieldgate's TLS door, with policy and audit on."""
-    return configured(lab, "fieldgate-tls", TLS_READY, _tls_door(lab))
-
-
-def _tls_door(lab: Lab) -> str:
-    return f"""
-[tls]
-host = "127.0.0.1"
-port = 0
-identity = "{lab.pki.server}"
-"""
+    return configured(lab, "fieldgate-tls", TLS_READY, _door(lab, "tls"))
 
 
 def fieldgate_flooded(lab: Lab) -> Server:
     """Start fieldgate's TLS door, and beside it peers that keep it busy and never authenticate."""
-    server = configured(lab, "fieldgate-flooded", TLS_READY, _tls_door(lab))
+    server = configured(lab, "fieldgate-flooded", TLS_READY, _door(lab, "tls"))
     attackers = lab.start("flood", [sys.executable, FLOOD, str(server.port)], cpu=lab.client_cpu)
     attackers.handle.send_signal(signal.SIGSTOP)
     return dataclasses.replace(server, attackers=(attackers,))
 
 
+def ssh_forward(lab: Lab) -> Server:
+    """Start stock `ssh -L` to fieldgate's SSH door; its CPU time is that of both."""
+    program = tool("ssh", "openssh-client")
+    behind = _fieldgate_ssh(lab, "ssh-door")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        # ssh can't be told to choose a free port
+        port = probe.getsockname()[1]
+    forward = ("-v", "-N", "-L", f"127.0.0.1:{port}:localhost:502", "-p", str(behind.port), "127.0.0.1")
+    command = (program, *ssh_options(lab), *forward)
+    return _behind(lab.serve("ssh-forward", command, ready=SSH_FORWARD_READY), behind)
+
+
+def forward_ssh(lab: Lab) -> Server:
+    """Start `fieldgate tunnel forward` to fieldgate's SSH door; its CPU time is that of both."""
+    behind = _fieldgate_ssh(lab, "forward-ssh-door")
+    return _behind(_forward(lab, "forward-ssh", f"modbus+ssh://bench@127.0.0.1:{behind.port}"), behind)
+
+
+def forward_tls(lab: Lab) -> Server:
+    """Start `fieldgate tunnel forward` to fieldgate's TLS door; its CPU time is that of both."""
+    behind = configured(lab, "forward-tls-door", TLS_READY, _door(lab, "tls"))
+    return _behind(_forward(lab, "forward-tls", f"modbus+tls://127.0.0.1:{behind.port}"), behind)
+
+
+def _forward(lab: Lab, name: str, url: str) -> Server:
+    words = ("tunnel", "forward", url, "--identity", lab.pki.client, "--listen", "127.0.0.1:0")
+    return lab.serve(name, (lab.fieldgate, *words))
+
+
+def _fieldgate_ssh(lab: Lab, name: str) -> Server:
+    return configured(lab, name, SSH_READY, _door(lab, "ssh"))
+
+
+def _behind(front: Server, behind: Server) -> Server:
+    return dataclasses.replace(front, processes=front.processes + behind.processes)
+
+
+def _door(lab: Lab, kind: str) -> str:
+    return f'\n[{kind}]\nhost = "127.0.0.1"\nport = 0\nidentity = "{lab.pki.server}"\n'
+
+
+def both_doors(lab: Lab, sessions: int) -> tuple[int, int]:
+    """Start fieldgate with room for so many sessions, and give the ports of its TLS and its SSH door."""
+    top = f"max_sessions = {sessions}\nmax_sessions_per_identity = {sessions}\n"
+    room = f"[limits]\nssh_connections = {sessions}\nssh_connections_per_key = {sessions}\n"
+    server = configured(lab, "both-doors", TLS_READY, _door(lab, "tls") + _door(lab, "ssh") + room, top=top)
+    found = re.search(SSH_READY, server.processes[0].output(), re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return server.port, int(found[1])
+
+
+def ssh_options(lab: Lab) -> list[str]:
+    """Give the options of a stock ssh that knows the bench's identity and nothing else."""
+    options = ("IdentitiesOnly=yes", "IdentityAgent=none", "GlobalKnownHostsFile=/dev/null", "BatchMode=yes")
+    words = [word for option in options for word in ("-o", option)]
+    words += ["-o", f"UserKnownHostsFile={lab.pki.client / 'known_hosts'}", "-i", str(lab.pki.client / "ssh-key")]
+    return ["-F", "none", *words, "-l", "bench"]
+
+
 def configured(  # noqa: PLR0913
-    lab: Lab, name: str, ready: str, door: str = "", grants: str = EVERYTHING, issuers: tuple[str, ...] = (ISSUER,)
+    lab: Lab, name: str, ready: str, door: str = "", grants: str = EVERYTHING, top: str = ""
 ) -> Server:
     """Start fieldgate with a settings file of its own: policy and audit on, `door` beside the loopback listener."""
+    issuers = f'"{ISSUER}", "{lab.pki.ssh_issuer}"' if "[ssh]" in door else f'"{ISSUER}"'
     user = pwd.getpwuid(os.geteuid()).pw_name
     policy = f"""
 [role.bench]
-issuers = [{", ".join(f'"{issuer}"' for issuer in issuers)}]
+issuers = [{issuers}]
 grants = [{grants}]
 
 [identity]
@@ -115,7 +167,7 @@ grants = [{grants}]
     settings = f"""
 policy = "policy.toml"
 audit = "audit.log"
-
+{top}
 [listen]
 host = "127.0.0.1"
 port = 0
@@ -153,7 +205,7 @@ socket = r:TCP_NODELAY=1
 """
     config = _write(lab.folder / "stunnel.conf", settings)
     front = lab.serve("stunnel", (program, config), ready=STUNNEL_READY)
-    return dataclasses.replace(front, processes=front.processes + behind.processes)
+    return _behind(front, behind)
 
 
 def haproxy(lab: Lab) -> Server:

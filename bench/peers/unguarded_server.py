@@ -10,8 +10,8 @@ from typing import cast
 
 import uvloop
 
+from fieldgate_core.adu import reply
 from fieldgate_server.catalogue import FUNCTIONS
-from fieldgate_server.framing import reply
 from fieldgate_server.session import TURN, Session
 from fieldgate_server.shell import Shell
 from fieldgate_server.unit_settings import TableSettings, UnitSettings

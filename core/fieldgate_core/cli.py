@@ -11,7 +11,7 @@ EXIT_FAULT = 70
 COMMANDS: dict[str, tuple[str, str]] = {
     "server": ("fieldgate_server.cli", "serve Modbus on localhost, behind an SSH and a TLS door"),
     "client": ("fieldgate_client.cli", "read and write a site through the tunnel that its URL names"),
-    "tunnel": ("fieldgate_tunnel.cli", "ways to a site for tools that know neither SSH nor TLS"),
+    "tunnel": ("fieldgate_tunnel.cli", "keep tunnels to sites, and give plain local ports to other programs"),
     "certs": ("fieldgate_certs.cli", "make certificates: X.509 for the TLS door, OpenSSH for the SSH door"),
     "demo": ("fieldgate_client.demo", "see the whole thing run on this machine, with a throw-away PKI"),
 }

@@ -18,12 +18,10 @@ from fieldgate_core.logs import printable
 from fieldgate_server import configuration, expiry, users
 from fieldgate_server.accounts import Account, Accounts, end
 from fieldgate_server.audit import Audit, AuditError
-from fieldgate_server.binding import bind
 from fieldgate_server.changes import Changes
 from fieldgate_server.clock_watch import ClockWatch
 from fieldgate_server.commands import Commands, Reloaded
 from fieldgate_server.configuration import Configuration
-from fieldgate_server.control import ControlSocket
 from fieldgate_server.counts import Counts
 from fieldgate_server.crl_watch import CrlWatch
 from fieldgate_server.descriptors import Descriptors
@@ -40,6 +38,8 @@ from fieldgate_server.settings import Settings
 from fieldgate_server.shell import Shell
 from fieldgate_server.trail_text import wall_time
 from fieldgate_server.units import Units
+from fieldgate_tunnel.binding import bind
+from fieldgate_tunnel.control import ControlSocket
 from fieldgate_tunnel.limits import Limits
 from fieldgate_tunnel.listeners import Listener, SshListener, TlsListener
 from fieldgate_tunnel.peer import PeerUsers, is_loopback_peer

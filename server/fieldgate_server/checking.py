@@ -22,11 +22,11 @@ from fieldgate_core import identity_folder as names
 from fieldgate_core.clock import WRONG
 from fieldgate_core.errors import ConfigError
 from fieldgate_core.revocation import Revoked
-from fieldgate_server import control, lock
+from fieldgate_server import lock
 from fieldgate_server import policy as policies
 from fieldgate_server.configuration import INTEGRITY_ONLY
 from fieldgate_server.settings import Settings
-from fieldgate_tunnel import crl_files, ssh, tls
+from fieldgate_tunnel import crl_files, ssh, tls, unix_socket
 from fieldgate_tunnel import identity_files as files
 from fieldgate_tunnel.limits import Limits
 
@@ -119,7 +119,9 @@ def _check_writable(file: Path) -> None:
 def _of_operators(socket: Path | None, state: Path | None) -> Iterator[Finding]:
     """Look at the folders of the control socket and of the lock."""
     if socket is not None:
-        yield from _tried(lambda: control.check_place(socket), lambda: _check_folder(socket.parent))
+        yield from _tried(
+            lambda: unix_socket.check_place(socket, where=f"control {socket}"), lambda: _check_folder(socket.parent)
+        )
     if state is not None:
         yield from _tried(lambda: lock.check_folder(state), lambda: _check_folder(state))
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import socket
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fieldgate_core.errors import EXIT_OK, ConfigError, UnreachableError
+from fieldgate_core.errors import EXIT_OK, ConfigError
 from fieldgate_core.logs import printable
-
-_DEADLINE = 60.0
-_LONGEST_ANSWER = 64 * 1024 * 1024
-_EXIT_REFUSED = 1
+from fieldgate_tunnel import control_client
 
 _COMMANDS = {
     "status": (
@@ -64,7 +60,7 @@ def carry_out(options: argparse.Namespace) -> int:
     """Ask, show the answer, and give the exit code. Raises ConfigError and UnreachableError."""
     asked = {"command": options.command} | ({"who": options.who} if options.command == "kick" else {})
     path: Path = options.control or _of_settings(options.config)
-    answer = ask(path, asked)
+    answer = control_client.ask(path, asked)
     if options.json:
         sys.stdout.write(f"{json.dumps(answer)}\n")
     elif answer["ok"]:
@@ -84,30 +80,6 @@ def _of_settings(file: Path) -> Path:
     if not isinstance(found, str) or not found:
         raise ConfigError(f"{file}: control", "is not set, so its server has no control socket")
     return file.resolve().parent / Path(found).expanduser()
-
-
-def ask(path: Path, asked: Mapping[str, str]) -> dict[str, Any]:
-    """Ask a server, and give its answer. Raises UnreachableError if there is none."""
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(_DEADLINE)
-            connection.connect(str(path))
-            connection.sendall(json.dumps(asked).encode() + b"\n")
-            with connection.makefile("rb") as stream:
-                line = stream.readline(_LONGEST_ANSWER)
-    except PermissionError as error:
-        problem = f"you may not connect: {error.strerror}"
-        hint = "become the server's user, or a member of its group"
-        return {"ok": False, "error": f"{path}: {problem}", "hint": hint, "code": _EXIT_REFUSED}
-    except OSError as error:
-        raise UnreachableError(str(path), f"no server answers: {error.strerror or error}") from None
-    try:
-        answer = json.loads(line)
-    except ValueError:
-        raise UnreachableError(str(path), "the server has ended the connection without an answer") from None
-    if not isinstance(answer, dict) or not isinstance(answer.get("ok"), bool):
-        raise UnreachableError(str(path), "what answers there is no server of ours")
-    return answer
 
 
 def _text(command: str, answer: Mapping[str, Any]) -> str:

@@ -13,9 +13,9 @@ from time import perf_counter_ns
 from typing import Any, Protocol, cast
 
 from fieldgate_core import trace
+from fieldgate_core.adu import Frame, Framer, reply
 from fieldgate_core.modbus import ExceptionCode, exception_pdu
 from fieldgate_server.counts import Counts, Step
-from fieldgate_server.framing import Frame, Framer, reply
 from fieldgate_server.guard import Guard
 from fieldgate_server.quit_word import QuitWord
 

@@ -18,7 +18,7 @@ from typing import cast
 import pytest
 
 from fieldgate_core.errors import ConfigError
-from fieldgate_server import control
+from fieldgate_tunnel import control
 from support.asking import READ, READ_REPLY, WRITE, WRITE_REFUSED, ask, line_with
 from support.operating import command, command_as, operated, rewrite_policy, trail_of
 from support.site import ALL_RIGHTS, Pki, Site
@@ -255,7 +255,7 @@ async def test_the_socket_of_a_dead_server_is_replaced_and_that_of_a_living_one_
         dead.listen()
     async with operated(site_pki, tmp_path) as site:
         assert (await command(site, "status"))["ok"]
-        with pytest.raises(ConfigError, match="another server listens there"):
+        with pytest.raises(ConfigError, match="another process listens there"):
             async with operated(site_pki, tmp_path):
                 pass
         assert (await command(site, "status"))["ok"]

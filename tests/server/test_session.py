@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from fieldgate_core.adu import Framer
 from fieldgate_server import session as session_module
 from fieldgate_server.audit import Audit
-from fieldgate_server.framing import Framer
 from fieldgate_server.functions import Function, Request
 from fieldgate_server.guard import Guard
 from fieldgate_server.identity import Identity

@@ -8,6 +8,8 @@ from fieldgate_core.errors import EXIT_CONFIG
 
 # command -> (module, what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
+    "forward": ("fieldgate_tunnel.forward_command", "a plain local port that leads to a site"),
+    "status": ("fieldgate_tunnel.status_command", "how running tunnels stand"),
     "ssh-config": ("fieldgate_tunnel.ssh_config_cli", "print what stock OpenSSH needs at either end"),
 }
 
@@ -18,7 +20,8 @@ def usage() -> str:
     rows = "\n".join(f"  {name:<{width}}  {line}" for name, (_, line) in COMMANDS.items())
     return f"""usage: fieldgate tunnel COMMAND ...
 
-Ways to a site for tools that know neither SSH nor TLS.
+Keeps tunnels to sites, which come back by themselves and say how they stand, and
+gives plain local ports to tools that know neither SSH nor TLS.
 
 commands:
 {rows}

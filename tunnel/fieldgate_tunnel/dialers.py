@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import asyncssh
 
@@ -26,10 +27,10 @@ from fieldgate_core.errors import (
 )
 from fieldgate_core.logs import printable
 from fieldgate_core.url import LOOPBACK_PORT, TLS_PORT, Scheme, SiteUrl
-from fieldgate_tunnel import generations, ssh, tls
+from fieldgate_tunnel import generations, identity_files, ssh, tls
 from fieldgate_tunnel.resumption import sessions_of
 from fieldgate_tunnel.ssh_faults import host_key_fault, no_common_host_key
-from fieldgate_tunnel.stream import RECORD, TlsStream
+from fieldgate_tunnel.stream import RECEIVE_BUFFER, TlsStream
 
 CLOSE_DEADLINE = 5.0
 """Seconds that a peer has to take part in closing."""
@@ -52,6 +53,17 @@ class Tunnel:
     def get_extra_info(self, name: str) -> Any:
         """Give a fact of the stream or of what carries it: `ssl_object`, `server_version`, or None."""
         return self._transport.get_extra_info(name)
+
+    def set_keepalive(self, interval: float, count: int) -> None:
+        """Have SSH ask a peer that was silent for `interval` seconds, and give up after `count` without answer."""
+        if self._connection is not None:
+            self._connection.set_keepalive(interval, count)
+
+    def abort(self) -> None:
+        """Cut the stream and what carries it, at once."""
+        self._transport.abort()
+        if self._connection is not None:
+            self._connection.abort()
 
     async def close(self) -> None:
         """Close the stream and what carries it; never fails, and never waits for long."""
@@ -91,6 +103,25 @@ async def open_tunnel(
         raise explain(url, error) from error
 
 
+def check_identity(url: SiteUrl, identity: Path | None) -> None:
+    """Check that `identity` is what the tunnel to `url` needs, before it is opened. Raises ConfigError."""
+    if url.scheme is Scheme.TLS:
+        sessions_of(_named(url, identity))
+    elif url.scheme is Scheme.SSH and identity is not None:
+        identity_files.private(identity, names.SSH_KEY)
+        identity_files.check_ssh_certificate(identity_files.file(identity, names.SSH_CERTIFICATE))
+        identity_files.file(identity, names.KNOWN_HOSTS)
+
+
+def _named(url: SiteUrl, identity: Path | None) -> Path:
+    if identity is None:
+        raise ConfigError("--identity", f"{url} asks for a certificate, and none was given", hint=_IDENTITY)
+    return identity
+
+
+_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, bytearray] = WeakKeyDictionary()
+"""One for all streams of an event loop: it is emptied before anybody else is lent it."""
+
 _Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
 
 
@@ -113,10 +144,9 @@ async def _open_plain(
 async def _open_tls(
     url: SiteUrl, protocol: asyncio.Protocol, identity: Path | None, connected: socket.socket | None
 ) -> Tunnel:
-    if identity is None:
-        raise ConfigError("--identity", f"{url} asks for a certificate, and none was given", hint=_IDENTITY)
-    sessions, port = sessions_of(identity), url.port or TLS_PORT
-    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    sessions, port = sessions_of(_named(url, identity)), url.port or TLS_PORT
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
 
     def settled(failure: Exception | None) -> None:
         if done.done():
@@ -131,7 +161,7 @@ async def _open_tls(
             sessions.context,
             lambda _: protocol,
             settled,
-            buffer=bytearray(RECORD),
+            buffer=_buffers.setdefault(loop, bytearray(RECEIVE_BUFFER)),
             deadline=_NO_DEADLINE_OF_ITS_OWN,
             server_hostname=url.host,
             session=offered,
@@ -189,7 +219,7 @@ def _clock_of(error: asyncssh.HostKeyNotVerifiable) -> str:
     return tls.clock_now() if of_time else ""
 
 
-def explain(url: SiteUrl, error: BaseException | None) -> FieldgateError:  # noqa: PLR0911
+def explain(url: SiteUrl | str, error: BaseException | None) -> FieldgateError:  # noqa: PLR0911
     """Turn what sockets, TLS or SSH raised into our error: not trusted, rejected, unreachable, or lost."""
     target = str(url)
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -214,6 +244,12 @@ def explain(url: SiteUrl, error: BaseException | None) -> FieldgateError:  # noq
             "the server does not accept our key or certificate for this login name",
             hint="the login name is the role: is it the certificate's principal, and known to the site's policy?",
         )
+    if isinstance(error, asyncssh.ChannelOpenError) and error.reason == "SSH connection closed":
+        # asyncssh's own words, and the code of a refusal, for a connection that ended meanwhile
+        return UnreachableError(target, "the server closed the connection", hint="has this key too many there already?")
+    if isinstance(error, asyncssh.ChannelOpenError) and error.code == asyncssh.OPEN_CONNECT_FAILED:
+        problem = f"no Modbus server answers behind the SSH door: {printable(error.reason)}"
+        return UnreachableError(target, problem, hint="is the server running on the box?")
     if isinstance(error, asyncssh.ChannelOpenError):
         return RejectedError(target, f"the server refuses the Modbus port: {printable(error.reason)}")
     if isinstance(error, asyncssh.Error):
@@ -231,7 +267,7 @@ def explain(url: SiteUrl, error: BaseException | None) -> FieldgateError:  # noq
     return TunnelLostError(target, "the peer closed the tunnel")
 
 
-def _explain_jump(url: SiteUrl, error: ssh.JumpError) -> FieldgateError:
+def _explain_jump(url: SiteUrl | str, error: ssh.JumpError) -> FieldgateError:
     """Say that it was a host on the way that failed, and which."""
     target, hint = f"{url}: jump host {error.hop}", f"does `ssh {error.hop}` work by itself?"
     cause = error.__cause__

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from fieldgate_core.errors import ConfigError
 
-log = logging.getLogger("fieldgate.server")
+log = logging.getLogger("fieldgate.tunnel")
 
 _HINTS = {
     errno.EADDRINUSE: "another program holds the port (`ss -ltnp` shows which): stop it or choose another port",

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fieldgate_server.framing import Framer, reply
+from fieldgate_core.adu import Framer, reply
 
 pdus = st.binary(min_size=1, max_size=253)
 requests = st.tuples(st.integers(0, 0xFFFF), st.integers(0, 255), pdus)

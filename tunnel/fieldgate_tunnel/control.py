@@ -6,16 +6,11 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
-import socket
-import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from struct import Struct
 from typing import NamedTuple
 
-from fieldgate_core import trusted_file
-from fieldgate_core.errors import ConfigError
+from fieldgate_tunnel import unix_socket
 
 log = logging.getLogger("fieldgate.control")
 
@@ -27,8 +22,6 @@ OF_ONE_USER = 2
 """Connections of one uid at once."""
 WITHOUT_MANAGE = 8
 """Connections at once of all uids that may give no command."""
-_UCRED = Struct("=iII")
-"""struct ucred of unix(7): pid, uid, gid."""
 
 Answerer = Callable[[dict[str, object], int, int], Awaitable[dict[str, object]]]
 """Answers a request of a uid and pid."""
@@ -55,9 +48,9 @@ class ControlSocket:
         self._serving: dict[asyncio.Task[None], _Peer] = {}
 
     @contextlib.asynccontextmanager
-    async def listening(self, path: Path) -> AsyncIterator[None]:
+    async def listening(self, path: Path, *, mode: int = 0o660) -> AsyncIterator[None]:
         """Listen until the block ends. Raises ConfigError if that can't be, or another server listens there."""
-        listener, made = _bind(path)
+        listener, made = unix_socket.bind(path, where=f"control {path}", mode=mode)
         try:
             server = await asyncio.start_unix_server(self._connected, sock=listener, limit=LONGEST)
         except BaseException:
@@ -67,7 +60,7 @@ class ControlSocket:
             yield
         finally:
             server.close()
-            _unlink(path, made)
+            unix_socket.remove(path, made)
             if self._serving:
                 # who has asked to stop is still told that it is done
                 await asyncio.wait(self._serving, timeout=1.0)
@@ -75,8 +68,7 @@ class ControlSocket:
                 task.cancel()
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        raw = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-        pid, uid, _ = _UCRED.unpack(raw)
+        pid, uid = unix_socket.peer(writer.get_extra_info("socket"))
         peer = _Peer(uid, pid, self._entitled(uid))
         full = self._full(peer)
         if full is not None:
@@ -120,56 +112,3 @@ class ControlSocket:
         if not isinstance(asked, dict):
             asked = {}
         return await self._answer(asked, peer.uid, peer.pid)
-
-
-def check_place(path: Path) -> None:
-    """Check that the socket may be made in its folder. Raises ConfigError."""
-    where = f"control {path}"
-    if not path.parent.is_dir():
-        raise ConfigError(where, "there is no such folder", hint=f"mkdir -m 750 {path.parent}")
-    # who can write there can put a socket of their own in its place
-    trusted_file.check(path.parent)
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise ConfigError(where, "is there already, and is no socket", hint="choose another path")
-
-
-def _bind(path: Path) -> tuple[socket.socket, os.stat_result]:
-    """Bind a socket that its owner and group may connect to, and tell which file it is. Raises ConfigError."""
-    where = f"control {path}"
-    check_place(path)
-    _clear(path, where)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        listener.setblocking(False)
-        listener.bind(str(path))
-        # nobody can connect before it listens
-        path.chmod(0o660)
-        return listener, path.stat()
-    except OSError as error:
-        listener.close()
-        raise ConfigError(where, f"cannot listen: {error.strerror or error}") from None
-
-
-def _unlink(path: Path, made: os.stat_result) -> None:
-    """Remove our socket, unless another server's has taken its place."""
-    with contextlib.suppress(OSError):
-        if os.path.samestat(made, path.stat()):
-            path.unlink()
-
-
-def _clear(path: Path, where: str) -> None:
-    """Remove the socket that a dead server has left. Raises ConfigError if a server answers there."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(str(path))
-        except FileNotFoundError:
-            return
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-            log.warning("%s: replaced the socket of a server that is gone", where)
-        except OSError as error:
-            raise ConfigError(where, f"is there already: {error.strerror or error}") from None
-        else:
-            raise ConfigError(where, "another server listens there", hint="stop it, or choose another path")
