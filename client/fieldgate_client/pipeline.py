@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from fieldgate_core.modbus import MAX_LENGTH_FIELD, MAX_PDU, MBAP_HEADER, MIN_LENGTH_FIELD, exception_meaning
@@ -65,14 +66,13 @@ class Pipeline:
         self._asked.pop(transaction, None)
         self._forgotten.discard(transaction)
 
-    def received(self, data: bytes) -> list[Reply]:
+    def received(self, data: bytes) -> Iterator[Reply]:
         """Take bytes, and give the replies that are whole with them, without those that came too late.
 
         Raises MismatchError for bytes that are no frame, and for a frame whose transaction, unit or function is none
-        that was asked; replies before it in the same bytes are lost with it.
+        that was asked; the good replies before it are given first.
         """
         self._buffer += data
-        replies = []
         while len(self._buffer) >= MBAP_HEADER - 1:
             length = int.from_bytes(self._buffer[4:6])
             if any(self._buffer[2:4]) or not MIN_LENGTH_FIELD <= length <= MAX_LENGTH_FIELD:
@@ -84,8 +84,7 @@ class Pipeline:
             del self._buffer[:size]
             reply = self._match(frame)
             if reply is not None:
-                replies.append(reply)
-        return replies
+                yield reply
 
     def _match(self, frame: bytes) -> Reply | None:
         number, unit, pdu = int.from_bytes(frame[:2]), frame[6], frame[MBAP_HEADER:]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 
-from fieldgate_client import exchange
 from fieldgate_client.arguments import LOGIN, add_place, add_site, base_of, new_parser, site_of
 from fieldgate_client.cells import TYPES, Cells, to_read
 from fieldgate_client.site import Site
@@ -54,6 +53,6 @@ def main(args: list[str]) -> int:
 
 async def _read(site: Site, cells: Cells) -> int:
     async with site.open() as client:
-        values = await exchange.read(client, cells)
+        values = await client.read_cells(cells.table, cells.range.start, cells.range.count, unit=cells.unit)
     sys.stdout.write("".join(f"{line}\n" for line in cells.lines(values)))
     return EXIT_OK

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from contextlib import AbstractAsyncContextManager, suppress
@@ -27,11 +26,9 @@ class Site:
 
     def open(self) -> AbstractAsyncContextManager[SiteClient]:
         """Open the tunnel. Raises what `connect` raises."""
-        # pymodbus and asyncssh cost ten times what the rest of a command does: --help and a usage error go without
+        # asyncio and asyncssh cost ten times what the rest of a command does: --help and a usage error go without
         from fieldgate_client.connection import connect
 
-        # what pymodbus would log comes back as an error of ours
-        logging.getLogger("pymodbus").addHandler(logging.NullHandler())
         show = _show if self.trace else None
         return connect(self.url, identity=self.identity, reply_deadline=self.timeout, trace=show)
 

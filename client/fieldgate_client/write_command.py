@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from fieldgate_client import exchange
+from fieldgate_client import requests
 from fieldgate_client.arguments import LOGIN, add_place, add_site, base_of, new_parser, site_of
 from fieldgate_client.cells import TYPES, Cells, to_write
 from fieldgate_client.site import Site
@@ -58,9 +58,11 @@ async def _write(site: Site, cells: Cells, values: list[int]) -> int:
 
     async with site.open() as client:
         try:
-            await exchange.write(client, cells, values)
+            await client.write_cells(cells.table, cells.range.start, values, unit=cells.unit)
         except asyncio.CancelledError:
-            raise OutcomeUnknownError(exchange.write_function(cells), "stopped before its answer came") from None
+            raise OutcomeUnknownError(
+                requests.write_function(cells.table, len(values)), "stopped before its answer came"
+            ) from None
     sys.stderr.write(f"Written {len(values)} references.\n")
     return EXIT_OK
 

@@ -94,15 +94,15 @@ async def by_hand() -> AsyncIterator[tuple[str, Future[Streams]]]:
 async def test_a_reply_in_two_pieces_is_shown_once_and_with_its_addresses() -> None:
     shown: list[str] = []
     async with by_hand() as (url, connected), connect(url, trace=shown.append) as client:
-        asking = asyncio.ensure_future(client.read_holding_registers(4, count=1, device_id=1))
+        asking = asyncio.ensure_future(client.read_holding(4))
         reader, writer = await connected
         request = await reader.readexactly(12)
         assert shown == [text(request, reply=False)]
         writer.write(REPLY[:8])
-        while not client.ctx.recv_buffer:
+        while not client._line._pipeline._buffer:
             await asyncio.sleep(0.001)
         writer.write(REPLY[8:])
-        assert (await asking).registers == [555]
+        assert await asking == [555]
     assert shown[1:] == [text(REPLY, reply=True, request=request)]
     assert shown[1].endswith("\n  Register 4: 555 (02 2b)")
 
@@ -110,8 +110,9 @@ async def test_a_reply_in_two_pieces_is_shown_once_and_with_its_addresses() -> N
 async def test_the_start_of_a_reply_that_was_cut_off_is_shown() -> None:
     shown: list[str] = []
     async with by_hand() as (url, connected), connect(url, trace=shown.append) as client:
-        asking = asyncio.ensure_future(client.read_holding_registers(4, count=1, device_id=1))
-        _, writer = await connected
+        asking = asyncio.ensure_future(client.read_holding(4))
+        reader, writer = await connected
+        await reader.readexactly(12)
         writer.write(REPLY[:-1])
         writer.close()
         with pytest.raises(TunnelLostError):
