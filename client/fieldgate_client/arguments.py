@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 from fieldgate_client.cells import DEFAULT_REFERENCE, DEFAULT_UNIT
+from fieldgate_client.selection import Kind, kind
 from fieldgate_client.site import Site, default_identity
 from fieldgate_core.url import parse
 
+_NEGATIVE = re.compile(r"-(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|-0[xX][0-9a-fA-F]+")
 REPLY_SECONDS = 3.0
 MAX_SECONDS = 3600.0
 
@@ -46,18 +49,46 @@ def site_of(options: argparse.Namespace) -> Site:
     return Site(parse(options.url), options.identity or default_identity(), options.timeout, options.trace)
 
 
-def add_place(parser: argparse.ArgumentParser) -> None:
-    """Add mbpoll's letters for a unit and a start reference: -a, -r and -0."""
+def add_place(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """Add mbpoll's letters for a unit (or `several`, as text) and a start reference: -a, -r and -0."""
     unit = f"unit identifier, 0 to 255 (default: {DEFAULT_UNIT})"
-    parser.add_argument("-a", type=int, default=DEFAULT_UNIT, metavar="UNIT", help=unit)
+    if several:
+        unit = f"unit identifiers, as 1 or 32,33,36:40 (default: {DEFAULT_UNIT})"
+        parser.add_argument("-a", default=str(DEFAULT_UNIT), metavar="UNITS", help=unit)
+    else:
+        parser.add_argument("-a", type=int, default=DEFAULT_UNIT, metavar="UNIT", help=unit)
     start = f"start reference (default: {DEFAULT_REFERENCE}, with -0 too)"
     parser.add_argument("-r", type=int, default=DEFAULT_REFERENCE, metavar="REF", help=start)
     parser.add_argument("-0", dest="pdu", action="store_true", help="references count from 0 (PDU addresses), not 1")
 
 
+def add_kind(parser: argparse.ArgumentParser, tables: str) -> None:
+    """Add what the cells are and hold: -t, --order and -B; `tables` says which digits there are."""
+    kinds = f"{tables}; after a colon hex, int, float, or INT32, FLOAT64 and so on, as Telegraf names types"
+    parser.add_argument("-t", default="4", metavar="TYPE", help=kinds)
+    order = "byte order: ABCD, CDAB, BADC or DCBA (default: ABCD; of :int and :float CDAB, as mbpoll has it)"
+    parser.add_argument("--order", metavar="ORDER", help=order)
+    parser.add_argument("-B", dest="big", action="store_true", help="high word first for :int and :float (ABCD)")
+
+
+def kind_of(options: argparse.Namespace) -> Kind:
+    """Give what the arguments of `add_kind` name. Raises ConfigError."""
+    return kind(options.t, order=options.order, big=options.big)
+
+
 def base_of(options: argparse.Namespace) -> int:
     """Give the reference of address 0: 1, or 0 with -0."""
     return 0 if options.pdu else 1
+
+
+def values_first(args: list[str]) -> list[str]:
+    """Put a space before negative numbers, and before all that follows `--`: so argparse takes them for values.
+
+    -0 stays what it is, mbpoll's letter.
+    """
+    end = args.index("--") if "--" in args else len(args)
+    before = [f" {arg}" if _NEGATIVE.fullmatch(arg) and arg != "-0" else arg for arg in args[:end]]
+    return before + [f" {arg}" for arg in args[end + 1 :]]
 
 
 def seconds(text: str) -> float:
