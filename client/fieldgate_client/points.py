@@ -124,10 +124,9 @@ class Point:
         self._check_limits(exact)
         if self.encoding.is_float:
             return self.encoding.encode(float(self._raw(exact)) if self.is_scaled else float(value))
-        for candidate in (exact, _decimal(f"{value:.15g}")):
-            raw = self._raw(candidate)
-            if raw == raw.to_integral_value() and _EXACT.fma(raw, *self._line) == candidate:
-                return self.encoding.encode(int(raw))
+        step = int(self._raw(exact).to_integral_value())
+        if self._is_step(exact, step):
+            return self.encoding.encode(step)
         raise ValueError(self._between_steps(exact))
 
     def parse(self, text: str) -> Value | Decimal:
@@ -163,6 +162,13 @@ class Point:
         scale, offset = self._line
         return _EXACT.divide(_EXACT.subtract(value, offset), scale)
 
+    def _is_step(self, value: Decimal, step: int) -> bool:
+        """Tell whether a value is what `decode` gives for a step, or as near as fifteen digits tell."""
+        meant = _EXACT.fma(Decimal(step), *self._line)
+        if self.scale.is_integer() and self.offset.is_integer():
+            return meant == value
+        return f"{float(meant):.15g}" == f"{float(value):.15g}"
+
     def _check_limits(self, value: Decimal) -> None:
         low = -math.inf if self.low is None else self.low
         high = math.inf if self.high is None else self.high
@@ -171,8 +177,8 @@ class Point:
 
     def _between_steps(self, value: Decimal) -> str:
         below = math.floor(self._raw(value))
-        near = sorted(_EXACT.fma(Decimal(step), *self._line) for step in (below, below + 1))
-        return f"{value} lies between two steps of {self.scale:g}: write {near[0]:f} or {near[1]:f}"
+        near = sorted(float(_EXACT.fma(Decimal(step), *self._line)) for step in (below, below + 1))
+        return f"{value} lies between two steps of {self.scale:g}: write {near[0]:.15g} or {near[1]:.15g}"
 
 
 def overlaps(points: Iterable[Point]) -> list[tuple[Point, Point]]:
