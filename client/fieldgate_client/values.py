@@ -90,6 +90,8 @@ class Encoding:
         one = self.type == "STRING" or self.registers == 1
         if letters not in ORDERS and not (one and letters in {"AB", "BA"}):
             raise ValueError(f"{order!r} is no byte order of {self.type}; known are {', '.join(ORDERS)}")
+        if self.type == "BOOL":
+            return "AB"
         return in_one_register(letters) if one else letters
 
     @classmethod
