@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from fieldgate_client.arguments import LOGIN, add_kind, add_place, add_site, base_of, kind_of, new_parser, site_of
 from fieldgate_client.selection import Item, items, units
 from fieldgate_client.site import Site
+from fieldgate_client.terminal import say
 from fieldgate_core.errors import EXIT_OK, ConfigError, ExceptionReplyError
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def _tell(readings: Sequence[Reading]) -> None:
     said = dict.fromkeys(
         (f"unit {reading.item.unit}: " if several else "") + str(reading.error) for reading in readings if reading.error
     )
-    sys.stderr.write("".join(f"fieldgate: error: {line}\n" for line in said))
+    say("".join(f"fieldgate: error: {line}\n" for line in said))
 
 
 def _can_draw() -> bool:

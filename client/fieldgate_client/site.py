@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fieldgate_client.terminal import say
 from fieldgate_core.url import SiteUrl
 
 if TYPE_CHECKING:
@@ -34,9 +34,7 @@ class Site:
 
 
 def _show(text: str) -> None:
-    # a reader of the trace that went away must not stop a write, nor lose its answer
-    with suppress(OSError):
-        sys.stderr.write(f"{text}\n")
+    say(f"{text}\n")
 
 
 def default_identity() -> Path | None:

@@ -22,6 +22,7 @@ from fieldgate_client.arguments import (
 )
 from fieldgate_client.selection import Item, Kind, Style, items
 from fieldgate_client.site import Site
+from fieldgate_client.terminal import read_line, say
 from fieldgate_core.errors import EXIT_OK, ConfigError
 from fieldgate_core.modbus import MAX_WRITE_BITS, MAX_WRITE_REGISTERS, Table, unit_id
 
@@ -124,7 +125,7 @@ async def _write(site: Site, changes: Sequence[Change], *, ask: bool, as_json: b
     from fieldgate_client import writing
 
     async def confirm(lines: list[str]) -> None:
-        sys.stderr.write("".join(f"{line}\n" for line in lines))
+        say("".join(f"{line}\n" for line in lines))
         if ask:
             await _confirmed()
 
@@ -132,9 +133,9 @@ async def _write(site: Site, changes: Sequence[Change], *, ask: bool, as_json: b
         async with site.open() as client:
             done = await writing.write(client, changes, confirm)
     except _NotConfirmedError:
-        sys.stderr.write("Nothing was written.\n")
+        say("Nothing was written.\n")
         return EXIT_NOT_CONFIRMED
-    sys.stderr.write(f"Written {len(done)} references.\n")
+    say(f"Written {len(done)} references.\n")
     _compare(done)
     if as_json:
         document = {
@@ -148,10 +149,7 @@ async def _write(site: Site, changes: Sequence[Change], *, ask: bool, as_json: b
 
 async def _confirmed() -> None:
     """Ask on the terminal. Raises _NotConfirmedError for every answer but yes."""
-    from fieldgate_client.terminal import read_line
-
-    sys.stderr.write("Write? [y/N] ")
-    sys.stderr.flush()
+    say("Write? [y/N] ")
     if (await read_line()).strip().lower() not in {"y", "yes"}:
         raise _NotConfirmedError
 
@@ -164,6 +162,6 @@ def _compare(done: Sequence[Written]) -> None:
         label = written.new.item.label
         if written.differs:
             read, wrote = shown_value(written.back), shown_value(written.new)
-            sys.stderr.write(f"fieldgate: warning: {label}: {read} was read back, and {wrote} was written\n")
+            say(f"fieldgate: warning: {label}: {read} was read back, and {wrote} was written\n")
     if errors := dict.fromkeys(str(written.back.error) for written in done if written.back.error):
-        sys.stderr.write("".join(f"fieldgate: warning: not read back: {error}\n" for error in errors))
+        say("".join(f"fieldgate: warning: not read back: {error}\n" for error in errors))

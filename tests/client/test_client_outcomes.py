@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -19,6 +19,7 @@ from support.site import DOORS
 
 READ_ONE = bytes.fromhex("030000 0001")
 WRITE_ONE = bytes.fromhex("060000 0005")
+HELD = bytes.fromhex("03020011")
 
 
 async def start(*args: str) -> Process:
@@ -30,6 +31,11 @@ async def ended(process: Process) -> tuple[int | None, str, str]:
     return process.returncode, out.decode(), err.decode()
 
 
+def answers_reads(to_writes: bytes | None) -> Callable[[bytes], bytes | None]:
+    """Give the mind of a device that answers reads of one register, and writes with this."""
+    return lambda pdu: HELD if pdu == READ_ONE else to_writes
+
+
 async def test_a_read_that_is_never_answered_ends_with_4() -> None:
     async with device(lambda _: None) as silent:
         code, out, err = await ended(await start("client", "read", silent.url, "-o", "0.2"))
@@ -38,17 +44,17 @@ async def test_a_read_that_is_never_answered_ends_with_4() -> None:
 
 
 async def test_a_write_that_is_never_answered_ends_with_5() -> None:
-    async with device(lambda _: None) as silent:
-        code, out, err = await ended(await start("client", "write", silent.url, "5", "-o", "0.2"))
-    assert (code, out, silent.requests) == (5, "", [WRITE_ONE])
+    async with device(answers_reads(None)) as silent:
+        code, out, err = await ended(await start("client", "write", "--yes", silent.url, "5", "-o", "0.2"))
+    assert (code, out, silent.requests) == (5, "", [READ_ONE, WRITE_ONE])
     assert "outcome of a write (function 6) is unknown" in err
     assert "fieldgate: hint: read the value back" in err
 
 
 async def test_a_write_whose_peer_closes_ends_with_5_and_was_sent_once() -> None:
-    async with device(lambda _: b"") as closing:
-        code, _, err = await ended(await start("client", "write", closing.url, "5"))
-    assert (code, closing.requests) == (5, [WRITE_ONE])
+    async with device(answers_reads(b"")) as closing:
+        code, _, err = await ended(await start("client", "write", "--yes", closing.url, "5"))
+    assert (code, closing.requests) == (5, [READ_ONE, WRITE_ONE])
     assert "outcome of a write (function 6) is unknown" in err
 
 
@@ -60,12 +66,14 @@ async def test_a_read_whose_peer_closes_ends_with_3_and_was_sent_once() -> None:
 
 
 async def test_ctrl_c_while_a_write_waits_says_that_its_outcome_is_unknown() -> None:
-    async with device(lambda _: None) as silent:
-        process = await start("client", "write", silent.url, "5", "-o", "60")
-        await silent.asked.wait()
+    async with device(answers_reads(None)) as silent:
+        process = await start("client", "write", "--yes", silent.url, "5", "-o", "60")
+        while WRITE_ONE not in silent.requests:
+            await silent.asked.wait()
+            silent.asked.clear()
         process.send_signal(signal.SIGINT)
         code, _, err = await ended(process)
-    assert (code, silent.requests) == (5, [WRITE_ONE])
+    assert (code, silent.requests) == (5, [READ_ONE, WRITE_ONE])
     assert "stopped before its answer came" in err
 
 

@@ -49,10 +49,19 @@ def test_a_read_shows_its_request_and_its_reply_on_stderr(box: Box, door: str) -
     assert (traced.returncode, traced.stdout, traced.stderr) == (0, plain.stdout, READ)
 
 
+def traced_read(transaction: int, coil: int) -> str:
+    """Give the trace of a read of coil 1."""
+    read = transaction.to_bytes(2) + bytes.fromhex("0000 0006 01 01 0001 0001")
+    reply = transaction.to_bytes(2) + bytes.fromhex("0000 0004 01 01 01") + bytes((coil,))
+    return f"{text(read, reply=False)}\n{text(reply, reply=True, request=read)}\n"
+
+
 def test_a_write_shows_its_frames_before_it_says_that_it_is_done(box: Box) -> None:
-    written = fieldgate("client", "write", box.url("modbus"), "-t", "0", "-r", "2", "0", "--trace")
-    frame = bytes.fromhex("0001 0000 0006 01 05 0001 0000")
-    shown = f"{text(frame, reply=False)}\n{text(frame, reply=True)}\nWritten 1 references.\n"
+    written = fieldgate("client", "write", "--yes", box.url("modbus"), "-t", "0", "-r", "2", "0", "--trace")
+    write = bytes.fromhex("0002 0000 0006 01 05 0001 0000")
+    before, after = (traced_read(at, bit) for at, bit in ((1, 1), (3, 0)))
+    done = f"{text(write, reply=False)}\n{text(write, reply=True)}\n"
+    shown = f"{before}[2]: \t1 -> 0\n{done}{after}Written 1 references.\n"
     assert (written.returncode, written.stdout, written.stderr) == (0, "", shown)
 
 
@@ -75,7 +84,7 @@ def test_a_reader_of_the_trace_that_goes_away_does_not_stop_a_write(box: Box) ->
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        command = [*FIELDGATE, "client", "write", box.url("modbus"), "-r", "3", "99", "--trace"]
+        command = [*FIELDGATE, "client", "write", "--yes", box.url("modbus"), "-r", "3", "99", "--trace"]
         subprocess.run(command, env=clean_environment(), stderr=writing, check=False)
     finally:
         os.close(writing)
