@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fieldgate_client.starting import quick_imports
 from fieldgate_client.terminal import say
-from fieldgate_core.url import SiteUrl
+from fieldgate_core.url import Scheme, SiteUrl
 
 if TYPE_CHECKING:
     from fieldgate_client import SiteClient
@@ -29,6 +30,9 @@ class Site:
         # asyncio and asyncssh cost ten times what the rest of a command does: --help and a usage error go without
         from fieldgate_client.connection import connect
 
+        if self.url.scheme is Scheme.SSH:
+            with quick_imports():
+                import fieldgate_tunnel.ssh  # noqa: F401
         show = _show if self.trace else None
         return connect(self.url, identity=self.identity, reply_deadline=self.timeout, trace=show)
 

@@ -7,9 +7,9 @@ import contextlib
 import os
 import socket
 import ssl
+import sys
 from pathlib import Path
-
-import asyncssh
+from typing import TYPE_CHECKING
 
 from fieldgate_core.errors import (
     ConfigError,
@@ -20,10 +20,12 @@ from fieldgate_core.errors import (
     TunnelLostError,
     UnreachableError,
 )
-from fieldgate_core.logs import printable
 from fieldgate_core.url import LOOPBACK_PORT, TLS_PORT, Scheme, SiteUrl
-from fieldgate_tunnel import ssh, tls
-from fieldgate_tunnel.stream import RECORD, TlsStream
+
+if TYPE_CHECKING:
+    import asyncssh
+
+    from fieldgate_tunnel.stream import TlsStream
 
 CLOSE_DEADLINE = 5.0
 """Seconds that a peer has to take part in closing."""
@@ -44,8 +46,11 @@ class Tunnel:
         """Close the stream and what carries it; never fails, and never waits for long."""
         self._transport.close()
         if self._connection is not None:
+            # asyncssh and cryptography are worth their import only to the URL that needs them
+            from asyncssh import Error
+
             self._connection.close()
-            with contextlib.suppress(TimeoutError, OSError, asyncssh.Error):
+            with contextlib.suppress(TimeoutError, OSError, Error):
                 await asyncio.wait_for(self._connection.wait_closed(), CLOSE_DEADLINE)
 
 
@@ -63,7 +68,7 @@ async def open_tunnel(url: SiteUrl, protocol: asyncio.Protocol, *, identity: Pat
         raise
     except TimeoutError:
         raise DeadlineError(f"opening {url}", deadline, hint=_REACH) from None
-    except (OSError, UnicodeError, asyncssh.Error) as error:
+    except (OSError, UnicodeError) as error:
         raise explain(url, error) from error
 
 
@@ -77,6 +82,9 @@ async def _open_plain(url: SiteUrl, protocol: asyncio.Protocol, identity: Path |
 async def _open_tls(url: SiteUrl, protocol: asyncio.Protocol, identity: Path | None) -> Tunnel:
     if identity is None:
         raise ConfigError("--identity", f"{url} asks for a certificate, and none was given", hint=_IDENTITY)
+    from fieldgate_tunnel import tls
+    from fieldgate_tunnel.stream import RECORD, TlsStream
+
     context = tls.client_context(identity)
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
@@ -109,12 +117,19 @@ async def _open_tls(url: SiteUrl, protocol: asyncio.Protocol, identity: Path | N
 
 
 async def _open_ssh(url: SiteUrl, protocol: asyncio.Protocol, identity: Path | None) -> Tunnel:
-    connection = await ssh.connect(url, identity)
+    from asyncssh import Error
+
+    from fieldgate_tunnel import ssh
+
     try:
-        channel = await ssh.open_channel(connection, protocol)
-    except BaseException:
-        connection.abort()
-        raise
+        connection = await ssh.connect(url, identity)
+        try:
+            channel = await ssh.open_channel(connection, protocol)
+        except BaseException:
+            connection.abort()
+            raise
+    except Error as error:
+        raise explain(url, error) from error
     return Tunnel(channel, connection)
 
 
@@ -135,23 +150,13 @@ def explain(url: SiteUrl, error: BaseException | None) -> FieldgateError:  # noq
         if "alert" in reason:
             return RejectedError(target, f"the server does not accept our certificate: {reason}", hint=_CLOCK)
         return UnreachableError(target, f"TLS failed: {reason}", hint="is this port a TLS door?")
-    if isinstance(error, asyncssh.HostKeyNotVerifiable):
-        return NotTrustedError(
-            target,
-            f"the server's host key is not accepted: {printable(error.reason)}",
-            hint="name who you are with --identity DIR, whose known_hosts says which CA signs host keys; "
-            "if it does, the host's certificate has expired or does not name this host",
-        )
-    if isinstance(error, asyncssh.PermissionDenied):
-        return RejectedError(
-            target,
-            "the server does not accept our key or certificate for this login name",
-            hint="the login name is the role: is it the certificate's principal, and known to the site's policy?",
-        )
-    if isinstance(error, asyncssh.ChannelOpenError):
-        return RejectedError(target, f"the server refuses the Modbus port: {printable(error.reason)}")
-    if isinstance(error, asyncssh.Error):
-        return UnreachableError(target, f"SSH failed: {printable(error.reason)}", hint="is this port an SSH door?")
+    if "asyncssh" in sys.modules:
+        from asyncssh import Error
+
+        from fieldgate_tunnel import ssh
+
+        if isinstance(error, Error):
+            return ssh.explain(target, error)
     if isinstance(error, socket.gaierror | UnicodeError):
         why = error.strerror if isinstance(error, OSError) else "this is no name of a host"
         return UnreachableError(target, f"no such host: {why}", hint="is the name right?")

@@ -10,7 +10,7 @@ from typing import Any, cast
 import asyncssh
 
 from fieldgate_core import identity_folder as names
-from fieldgate_core.errors import ConfigError
+from fieldgate_core.errors import ConfigError, NotTrustedError, RejectedError, TunnelError, UnreachableError
 from fieldgate_core.logs import printable
 from fieldgate_core.modbus import MODBUS_PORT
 from fieldgate_core.url import SSH_PORT, SiteUrl
@@ -215,3 +215,23 @@ async def open_channel(
         lambda: ChannelAdapter(protocol, lambda _: None), "localhost", MODBUS_PORT
     )
     return channel
+
+
+def explain(target: str, error: asyncssh.Error) -> TunnelError:
+    """Turn what asyncssh raised into our error: not trusted, rejected or unreachable."""
+    if isinstance(error, asyncssh.HostKeyNotVerifiable):
+        return NotTrustedError(
+            target,
+            f"the server's host key is not accepted: {printable(error.reason)}",
+            hint="name who you are with --identity DIR, whose known_hosts says which CA signs host keys; "
+            "if it does, the host's certificate has expired or does not name this host",
+        )
+    if isinstance(error, asyncssh.PermissionDenied):
+        return RejectedError(
+            target,
+            "the server does not accept our key or certificate for this login name",
+            hint="the login name is the role: is it the certificate's principal, and known to the site's policy?",
+        )
+    if isinstance(error, asyncssh.ChannelOpenError):
+        return RejectedError(target, f"the server refuses the Modbus port: {printable(error.reason)}")
+    return UnreachableError(target, f"SSH failed: {printable(error.reason)}", hint="is this port an SSH door?")
