@@ -1,7 +1,8 @@
 """An Ansible inventory, read as it is: static YAML or INI, with the group_vars and host_vars beside it.
 
 A host is a site when it has `fieldgate_url`, or an address to make `modbus+tls://` of. Source: Ansible's guide
-"How to build your inventory": a host's own variables win over its groups', a child group's over its parent's.
+"How to build your inventory" and its precedence: a host's own variables win over its groups', a child group's over
+its parent's, and what lies in group_vars over what the inventory says of groups.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ from fieldgate_core.sites import ListedSite, check_name
 Variables = dict[str, object]
 _DEEPEST = 50
 """Groups within groups; more is a circle."""
+_SUFFIXES = ("", ".yml", ".yaml", ".json")
 _RANGE = re.compile(r"\[([0-9]+|[a-z]):([0-9]+|[a-z])(?::([0-9]+))?\]")
 
 
 @dataclass
 class _Group:
     variables: Variables = field(default_factory=dict)
+    beside: Variables = field(default_factory=dict)
+    """What lies in group_vars."""
     hosts: dict[str, Variables] = field(default_factory=dict)
     children: list[str] = field(default_factory=list)
 
@@ -47,6 +51,7 @@ def load(file: Path) -> dict[str, ListedSite]:
         hint = f"write what it says to a file: {file} --list, or ansible-inventory --list --yaml"
         raise ConfigError(where, "is a program, not a static inventory", hint=hint)
     groups = _yaml(text, where) if file.suffix in {".yml", ".yaml", ".json"} else _ini(text, where)
+    groups.setdefault("all", _Group())
     _beside(groups, file.parent)
     sites = {}
     for host, variables in _hosts(groups, where).items():
@@ -99,15 +104,18 @@ def _hosts(groups: Groups, where: str) -> dict[str, Variables]:
 
     for name in groups:
         visit(name, 0 if name == "all" else 1)
-    inherited: dict[str, Variables] = {}
-    own: dict[str, Variables] = {}
-    everyone = groups.get("all", _Group()).variables
-    for name in sorted(groups, key=lambda name: (depths[name], name)):
-        for host in _members(groups, name):
-            inherited.setdefault(host, dict(everyone)).update(groups[name].variables)
+    order = sorted(groups, key=lambda name: (depths[name], name))
+    members = {name: set(_members(groups, name)) for name in order}
+    members["all"] = set().union(*members.values())
+    found: dict[str, Variables] = {host: {} for host in sorted(members["all"])}
+    layers = [(name, groups[name].variables) for name in order] + [(name, groups[name].beside) for name in order]
+    for name, variables in layers:
+        for host in members[name]:
+            found[host] |= variables
+    for name in order:
         for host, variables in groups[name].hosts.items():
-            own.setdefault(host, {}).update(variables)
-    return {host: variables | own.get(host, {}) for host, variables in inherited.items()}
+            found[host] |= variables
+    return found
 
 
 def _members(groups: Groups, name: str) -> set[str]:
@@ -118,17 +126,21 @@ def _members(groups: Groups, name: str) -> set[str]:
 def _beside(groups: Groups, folder: Path) -> None:
     """Add the variables of group_vars/ and host_vars/."""
     for name, group in groups.items():
-        group.variables |= _variables(folder / "group_vars" / name)
+        group.beside = _variables(folder / "group_vars" / name)
     for group in groups.values():
         for host in group.hosts:
             group.hosts[host] = group.hosts[host] | _variables(folder / "host_vars" / host)
 
 
 def _variables(stem: Path) -> Variables:
-    named = [stem.with_name(stem.name + suffix) for suffix in ("", ".yml", ".yaml")]
-    files = [file for file in named if file.is_file()] + (sorted(stem.glob("*.y*ml")) if stem.is_dir() else [])
+    """Read what is kept for a group or host: the first there is of NAME, a file or folder, NAME.yml and so on."""
+    named = (stem.with_name(stem.name + suffix) for suffix in _SUFFIXES)
+    first = next((path for path in named if path.exists()), None)
+    if first is None:
+        return {}
+    inside = sorted(path for path in first.rglob("*") if path.is_file() and path.suffix in _SUFFIXES)
     found: Variables = {}
-    for file in files:
+    for file in inside if first.is_dir() else [first]:
         text = _text(file)
         # a vaulted file keeps its secrets
         if not text.startswith("$ANSIBLE_VAULT"):
