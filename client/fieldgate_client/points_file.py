@@ -12,6 +12,7 @@ from fieldgate_client.points import WORD_OF_TABLE, Point, table_of
 from fieldgate_client.values import Encoding
 from fieldgate_core.errors import ConfigError
 from fieldgate_core.settings import examine, read_toml
+from fieldgate_core.sites import together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +69,7 @@ def load(file: Path) -> tuple[Point, ...]:
     """Read the points of a file, in its order. Raises ConfigError that names all that is wrong."""
     built, faults = examine(read_toml(file), _File, where=str(file), base=file.resolve().parent)
     if built is None:
-        raise _together(str(file), faults)
+        raise together(str(file), faults)
     points = tuple(entry.point() for entry in built.point)
     twice = [name for name, count in Counter(point.name for point in points).items() if count > 1]
     if twice:
@@ -92,14 +93,6 @@ def find(points: Sequence[Point], names: Sequence[str], where: str) -> list[Poin
             hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
             raise ConfigError(where, f"has no point {name!r}", hint=hint)
     return [known[name] for name in names]
-
-
-def _together(where: str, faults: Sequence[ConfigError]) -> ConfigError:
-    """Make one error of several: each with its key, the hint of the first that has one."""
-    told = "; ".join(
-        f"{fault.where.removeprefix(where).lstrip(': ')}: {fault.problem}".lstrip(": ") for fault in faults
-    )
-    return ConfigError(where, told, hint=next((fault.hint for fault in faults if fault.hint), ""))
 
 
 def _lines(point: Point) -> list[str]:
