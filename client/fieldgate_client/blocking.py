@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from fieldgate_client.client import SiteClient
 from fieldgate_client.connection import IN_FLIGHT, OPEN_DEADLINE, REPLY_DEADLINE, connect
+from fieldgate_client.points import Point
+from fieldgate_client.values import Value
 from fieldgate_core.modbus import Table
 from fieldgate_core.url import SiteUrl
 
@@ -70,39 +72,56 @@ class BlockingSite:
         """False once the tunnel is lost or closed."""
         return self._site.is_open
 
-    def read_coils(self, address: int, count: int = 1, *, unit: int = 1) -> list[bool]:
+    @property
+    def points(self) -> Mapping[str, Point]:
+        """The points of the site's file, by name."""
+        return self._site.points
+
+    def read(self, point: Point | str) -> Value:
+        """See `SiteClient.read`."""
+        return self._thread.call(self._site.read(point))
+
+    def read_points(self, points: Sequence[Point | str]) -> list[Value]:
+        """See `SiteClient.read_points`."""
+        return self._thread.call(self._site.read_points(points))
+
+    def write(self, point: Point | str, value: Value) -> None:
+        """See `SiteClient.write`."""
+        self._thread.call(self._site.write(point, value))
+
+    def read_coils(self, address: int, count: int = 1, *, unit: int | None = None) -> list[bool]:
         """See `SiteClient.read_coils`."""
         return self._thread.call(self._site.read_coils(address, count, unit=unit))
 
-    def read_discrete(self, address: int, count: int = 1, *, unit: int = 1) -> list[bool]:
+    def read_discrete(self, address: int, count: int = 1, *, unit: int | None = None) -> list[bool]:
         """See `SiteClient.read_discrete`."""
         return self._thread.call(self._site.read_discrete(address, count, unit=unit))
 
-    def read_holding(self, address: int, count: int = 1, *, unit: int = 1) -> list[int]:
+    def read_holding(self, address: int, count: int = 1, *, unit: int | None = None) -> list[int]:
         """See `SiteClient.read_holding`."""
         return self._thread.call(self._site.read_holding(address, count, unit=unit))
 
-    def read_input(self, address: int, count: int = 1, *, unit: int = 1) -> list[int]:
+    def read_input(self, address: int, count: int = 1, *, unit: int | None = None) -> list[int]:
         """See `SiteClient.read_input`."""
         return self._thread.call(self._site.read_input(address, count, unit=unit))
 
-    def read_cells(self, table: Table, address: int, count: int = 1, *, unit: int = 1) -> list[int]:
+    def read_cells(self, table: Table, address: int, count: int = 1, *, unit: int | None = None) -> list[int]:
         """See `SiteClient.read_cells`."""
         return self._thread.call(self._site.read_cells(table, address, count, unit=unit))
 
-    def write_coils(self, address: int, values: Sequence[bool], *, unit: int = 1) -> None:
+    def write_coils(self, address: int, values: Sequence[bool], *, unit: int | None = None) -> None:
         """See `SiteClient.write_coils`."""
         self._thread.call(self._site.write_coils(address, values, unit=unit))
 
-    def write_holding(self, address: int, values: Sequence[int], *, unit: int = 1) -> None:
+    def write_holding(self, address: int, values: Sequence[int], *, unit: int | None = None) -> None:
         """See `SiteClient.write_holding`."""
         self._thread.call(self._site.write_holding(address, values, unit=unit))
 
-    def write_cells(self, table: Table, address: int, values: Sequence[int], *, unit: int = 1) -> None:
+    def write_cells(self, table: Table, address: int, values: Sequence[int], *, unit: int | None = None) -> None:
         """See `SiteClient.write_cells`."""
         self._thread.call(self._site.write_cells(table, address, values, unit=unit))
 
-    def request(self, pdu: bytes, *, unit: int = 1) -> bytes:
+    def request(self, pdu: bytes, *, unit: int | None = None) -> bytes:
         """See `SiteClient.request`."""
         return self._thread.call(self._site.request(pdu, unit=unit))
 

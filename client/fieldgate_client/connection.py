@@ -1,4 +1,4 @@
-"""`async with connect(url)`: opens the tunnel that the URL names, and gives the site at its end."""
+"""`async with connect(url)`: opens the tunnel to a site, and gives the site at its end."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from fieldgate_client import points_file
+from fieldgate_client.cells import DEFAULT_UNIT
 from fieldgate_client.client import SiteClient
 from fieldgate_client.line import Line
+from fieldgate_client.site import named
+from fieldgate_core.sites import ListedSite
 from fieldgate_core.trace import Tracer
-from fieldgate_core.url import SiteUrl, parse
+from fieldgate_core.url import SiteUrl
 from fieldgate_tunnel.dialers import open_tunnel
 
 OPEN_DEADLINE = 15.0
@@ -30,7 +34,7 @@ async def connect(  # noqa: PLR0913
     in_flight: int = IN_FLIGHT,
     trace: Callable[[str], None] | None = None,
 ) -> AsyncIterator[SiteClient]:
-    """Open the tunnel that `url` names and give the site at its end; deadlines in seconds.
+    """Open the tunnel to a site, by its URL or its name in the user's site list; deadlines in seconds.
 
     `identity` is a folder as `fieldgate certs issue client` makes it; `in_flight` is how many requests are on the way
     at the same time, 1 for a device that takes one after the other; `trace` is called with the text of each frame, a
@@ -39,11 +43,13 @@ async def connect(  # noqa: PLR0913
     """
     if in_flight < 1:
         raise ValueError(f"at least 1 request is in flight, not {in_flight}")
-    site = parse(url) if isinstance(url, str) else url
+    listed = named(url) if isinstance(url, str) else ListedSite(str(url))
+    points = points_file.load(listed.points) if listed.points else ()
+    site = url if isinstance(url, SiteUrl) else listed.address
     line = Line(site, in_flight=in_flight, tracer=Tracer(trace) if trace else None)
-    tunnel = await open_tunnel(site, line, identity=identity, deadline=open_deadline)
+    tunnel = await open_tunnel(site, line, identity=identity or listed.identity, deadline=open_deadline)
     try:
-        yield SiteClient(line, reply_deadline)
+        yield SiteClient(line, reply_deadline, unit=DEFAULT_UNIT if listed.unit is None else listed.unit, points=points)
     finally:
         line.end(None)
         await tunnel.close()

@@ -9,11 +9,25 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from fieldgate_client.arguments import LOGIN, add_kind, add_place, add_site, base_of, kind_of, new_parser, site_of
-from fieldgate_client.selection import Item, items, units
+from fieldgate_client.arguments import (
+    LOGIN,
+    add_kind,
+    add_place,
+    add_points,
+    add_site,
+    base_of,
+    kind_of,
+    new_parser,
+    no_letters,
+    points_of,
+    reference_of,
+    site_of,
+)
+from fieldgate_client.selection import Item, items, named, units
 from fieldgate_client.site import Site
 from fieldgate_client.terminal import say
 from fieldgate_core.errors import EXIT_OK, ConfigError, ExceptionReplyError
+from fieldgate_core.modbus import unit_id
 
 if TYPE_CHECKING:
     from fieldgate_client.asking import Reading
@@ -24,9 +38,9 @@ _FASTEST, _SLOWEST = 10, 86_400_000
 
 _READ = (
     """\
-Reads values, and prints a line for each: its reference, and its value. A register
-of 32768 or more is followed by its value as a signed number. Messages go to
-stderr; stdout has the values and nothing else.
+Reads points by their names, or values by reference, and prints a line for each.
+A register of no type that is 32768 or more is followed by its value as a signed
+number. Messages go to stderr; stdout has the values and nothing else.
 
 With -l it asks again and again until Ctrl-C, and with --watch it shows a table
 that moves, with change, age and quality of each value: good, stale (no answer),
@@ -37,6 +51,7 @@ tunnel is opened again."""
 
 _EXAMPLE = """\
 examples:
+  fieldgate client read pump-7 flow pressure
   fieldgate client read modbus+ssh://viewer@box-1.example.com
   fieldgate client read modbus+tls://192.0.2.17 -a 3 -t 3:float -r 100 -c 20
   fieldgate client read modbus://127.0.0.1 -0 -r 0 -t 4:INT32 --order CDAB --json
@@ -46,7 +61,7 @@ what is printed, for -r 1 -c 2:
   [1]:    17
   [2]:    65535 (-1)
 
-exit codes: 0 ok, 1 Modbus exception (of several units: what the others answered
+exit codes: 0 ok, 1 Modbus exception (of several requests: what the others brought
   is printed), 2 usage or configuration, 3 tunnel or authentication, 4 time-out,
   130 stopped by Ctrl-C"""
 
@@ -56,8 +71,10 @@ def parser() -> argparse.ArgumentParser:
     made = new_parser("read", _READ, _EXAMPLE)
     add_site(made)
     add_place(made, several=True)
-    made.add_argument("-c", type=int, default=1, metavar="COUNT", help="number of values (default: 1)")
+    made.add_argument("-c", type=int, metavar="COUNT", help="number of values (default: 1)")
     add_kind(made, "0 coil, 1 discrete input, 3 input register, 4 holding register (default: 4)")
+    add_points(made)
+    made.add_argument("names", nargs="*", metavar="POINT", help="points to read (default: all, where none is named)")
     style = made.add_mutually_exclusive_group()
     style.add_argument("--format", choices=FORMATS, default="table", help="how values are printed (default: table)")
     style.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
@@ -72,9 +89,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(args: list[str]) -> int:
     """Run the command and return its exit code. Raises FieldgateError."""
-    options = parser().parse_args(args)
+    options = parser().parse_intermixed_args(args)
     site = site_of(options)
-    asked = items(units(options.a), kind_of(options), options.r, options.c, base=base_of(options))
+    asked = _asked(site, options)
     again = options.watch or (options.rate is not None and not options.once)
     if again and options.format == "json":
         raise ConfigError("--format json", "is one document, and polls have no end", hint="jsonl has a line for each")
@@ -86,6 +103,23 @@ def main(args: list[str]) -> int:
     seconds = (options.rate or POLL_MILLISECONDS) / 1000
     drawn = options.watch and options.format == "table" and _can_draw()
     return stopping.run(_drawn(site, asked, seconds) if drawn else _again(site, asked, seconds, options.format))
+
+
+def _asked(site: Site, options: argparse.Namespace) -> list[Item]:
+    """Give what to read: points by name, all of a site's points, or cells by mbpoll's letters."""
+    letters = [options.r, options.c, options.t, options.order]
+    by_name = options.names or options.points or (site.points and letters == [None] * 4 and not options.pdu)
+    of = [unit_id(site.unit)] if options.a is None else units(options.a)
+    if not by_name:
+        count = 1 if options.c is None else options.c
+        return items(of, kind_of(options), reference_of(options), count, base=base_of(options))
+    no_letters(options)
+    if options.c is not None or len(of) != 1:
+        raise ConfigError("-c" if options.c is not None else f"-a {options.a}", "points are read one by one")
+    file, points = points_of(site, options)
+    from fieldgate_client import points_file
+
+    return named(points_file.find(points, options.names or [point.name for point in points], str(file)), of[0])
 
 
 async def _once(site: Site, asked: Sequence[Item], style: str) -> int:

@@ -131,3 +131,8 @@ def _point(what: Kind, reference: int, base: int) -> Point:
         what.encoding,
         writable=what.table in {Table.COILS, Table.HOLDING} and what.encoding.is_writable,
     )
+
+
+def named(points: list[Point], unit: int) -> list[Item]:
+    """Make items of points; `unit` is that of points which name none."""
+    return [Item(point, unit_id(unit if point.unit_id is None else point.unit_id)) for point in points]

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fieldgate_client.cells import DEFAULT_UNIT
 from fieldgate_client.starting import quick_imports
 from fieldgate_client.terminal import say
-from fieldgate_core.url import Scheme, SiteUrl
+from fieldgate_core.sites import ListedSite
+from fieldgate_core.url import Scheme, SiteUrl, parse
 
 if TYPE_CHECKING:
     from fieldgate_client import SiteClient
@@ -18,12 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Site:
-    """A site; `identity` is a folder or None, `timeout` the seconds for a reply, `trace` shows frames on stderr."""
+    """A site; `identity` is a folder or None, `timeout` the seconds for a reply, `trace` shows frames on stderr.
+
+    `unit` is the one that is meant when none is named, `points` a file that names what its cells mean.
+    """
 
     url: SiteUrl
     identity: Path | None
     timeout: float
     trace: bool = False
+    unit: int = DEFAULT_UNIT
+    points: Path | None = None
 
     def open(self) -> AbstractAsyncContextManager[SiteClient]:
         """Open the tunnel. Raises what `connect` raises."""
@@ -39,6 +46,17 @@ class Site:
 
 def _show(text: str) -> None:
     say(f"{text}\n")
+
+
+def named(text: str) -> ListedSite:
+    """Give the site of a URL, or of a name in the user's site list. Raises ConfigError as `site_names.target` does."""
+    if "://" in text:
+        parse(text)
+        return ListedSite(text)
+    # inventories are worth their import only to a name
+    from fieldgate_client.site_names import target
+
+    return target(text)
 
 
 def default_identity() -> Path | None:

@@ -13,14 +13,18 @@ from fieldgate_client.arguments import (
     LOGIN,
     add_kind,
     add_place,
+    add_points,
     add_site,
     base_of,
     kind_of,
     new_parser,
+    no_letters,
+    points_of,
+    reference_of,
     site_of,
     values_first,
 )
-from fieldgate_client.selection import Item, Kind, Style, items
+from fieldgate_client.selection import Item, Kind, Style, items, named
 from fieldgate_client.site import Site
 from fieldgate_client.terminal import read_line, say
 from fieldgate_core.errors import EXIT_OK, ConfigError
@@ -34,8 +38,9 @@ EXIT_NOT_CONFIRMED = 130
 
 _WRITE = (
     """\
-Writes values with one request: function 5 or 6 for one coil or register, 15 or 16
-for several, from the start reference on. It reads the old values first, shows old
+Writes points by their names, each with a request of its own; or values from the
+start reference on, with one request: function 5 or 6 for one coil or register, 15
+or 16 for several. It reads the old values first, shows old
 and new, and asks on a terminal; in a script it takes --yes. Afterwards it reads
 back, and says where something else stands there: the exit code is still 0, for
 the write was done.
@@ -50,6 +55,7 @@ write may have taken effect or not; read back before you write again."""
 
 _EXAMPLE = """\
 examples:
+  fieldgate client write pump-7 setpoint=42.5
   fieldgate client write modbus+ssh://operator@box-1.example.com -r 10 250
   fieldgate client write modbus+tls://192.0.2.17 -a 3 -t 4:float -r 100 -5.5 3
   fieldgate client write modbus://127.0.0.1 -t 0 -r 5 1 --yes
@@ -68,9 +74,11 @@ def parser() -> argparse.ArgumentParser:
     add_site(made)
     add_place(made)
     add_kind(made, "0 coil, 4 holding register (default: 4)")
+    add_points(made)
     made.add_argument("--yes", action="store_true", help="write without asking")
     made.add_argument("--json", action="store_true", help="print old, written and read value on stdout as JSON")
-    made.add_argument("values", nargs="+", metavar="VALUE", help="what to write: 250, -5, 1.5, 0x0f; 0 or 1 for coils")
+    values = "what to write: POINT=VALUE, or values from -r on: 250, -5, 1.5, 0x0f; 0 or 1 for coils"
+    made.add_argument("values", nargs="+", metavar="VALUE", help=values)
     return made
 
 
@@ -78,7 +86,7 @@ def main(args: list[str]) -> int:
     """Run the command and return its exit code. Raises FieldgateError."""
     options = parser().parse_args(values_first(args))
     site = site_of(options)
-    changes = [_change(kind_of(options), options)]
+    changes = _changes(site, options)
     if not options.yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise ConfigError("write", "there is no terminal to ask on", hint="--yes writes without asking")
     # the arguments hold: now asyncio is worth its import
@@ -87,7 +95,28 @@ def main(args: list[str]) -> int:
     return stopping.run(_write(site, changes, ask=not options.yes, as_json=options.json))
 
 
-def _change(what: Kind, options: argparse.Namespace) -> Change:
+def _changes(site: Site, options: argparse.Namespace) -> list[Change]:
+    """Give what to write: one request for each point, or one for all values from the start reference on."""
+    texts = [text.removeprefix(" ") for text in options.values]
+    unit = site.unit if options.a is None else options.a
+    pairs = [text.partition("=") for text in texts if "=" in text]
+    if not pairs or (options.t or "").partition(":")[2].upper().startswith("STRING"):
+        return [_change(kind_of(options), unit, texts, options)]
+    if len(pairs) != len(texts):
+        raise ConfigError(" ".join(texts), "is points in part, and values without a name in part", hint="NAME=VALUE")
+    no_letters(options)
+    from fieldgate_client import points_file
+    from fieldgate_client.writing import Change
+
+    file, points = points_of(site, options)
+    try:
+        found = named(points_file.find(points, [name for name, _, _ in pairs], str(file)), unit)
+    except ValueError as error:
+        raise ConfigError(f"-a {unit}", str(error)) from None
+    return [Change((item,), tuple(_words(item, text))) for item, (_, _, text) in zip(found, pairs, strict=True)]
+
+
+def _change(what: Kind, number: int, texts: list[str], options: argparse.Namespace) -> Change:
     """Give the one request for values from the start reference on. Raises ConfigError for what it cannot hold."""
     from fieldgate_client.writing import Change
 
@@ -96,11 +125,10 @@ def _change(what: Kind, options: argparse.Namespace) -> Change:
         name = "discrete inputs" if table is Table.DISCRETE else "input registers"
         raise ConfigError(f"-t {options.t}", f"{name} are read only", hint="-t 0 writes coils, -t 4 holding registers")
     try:
-        unit = unit_id(options.a)
+        unit = unit_id(number)
     except ValueError as error:
-        raise ConfigError(f"-a {options.a}", str(error)) from None
-    texts = [text.removeprefix(" ") for text in options.values]
-    places = items([unit], what, options.r, len(texts), base=base_of(options))
+        raise ConfigError(f"-a {number}", str(error)) from None
+    places = items([unit], what, reference_of(options), len(texts), base=base_of(options))
     words = tuple(word for place, text in zip(places, texts, strict=True) for word in _words(place, text))
     most = MAX_WRITE_BITS if table.is_bits else MAX_WRITE_REGISTERS
     if len(words) > most:
@@ -111,14 +139,17 @@ def _change(what: Kind, options: argparse.Namespace) -> Change:
 
 
 def _words(item: Item, text: str) -> Sequence[int]:
+    what = f"value {text}" if item.reference is not None else item.label
     try:
+        if item.reference is None and not item.point.writable:
+            raise ConfigError(what, "is read only", hint="the file of points says what is writable")
         value = item.point.parse(text)
         # a register of no type is read with its sign too, so it is written with one
         if item.style is not Style.PLAIN and not isinstance(value, str) and -0x8000 <= value < 0:
             value += 0x10000
         return item.point.encode(value)
     except ValueError as error:
-        raise ConfigError(f"value {text}", str(error)) from None
+        raise ConfigError(what, str(error)) from None
 
 
 async def _write(site: Site, changes: Sequence[Change], *, ask: bool, as_json: bool) -> int:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import pytest
 from pymodbus.client import AsyncModbusTcpClient
 
 from fieldgate_client import SiteClient, connect, open_site
+from fieldgate_core.cli import main
 from fieldgate_core.errors import (
     ConfigError,
     DeadlineError,
@@ -27,9 +28,9 @@ from fieldgate_core.errors import (
     TunnelError,
     TunnelLostError,
 )
-from support.box import Box, clean_environment
+from support.box import Box, clean_environment, fieldgate, running_box
 from support.peers import relay
-from support.site import DOORS
+from support.site import DOORS, Pki
 
 SEED = json.loads((Path(__file__).parents[1] / "vectors/seed-001-pipelined.json").read_text())["exchanges"]
 REQUESTS = [bytes.fromhex(exchange["request"]) for exchange in SEED]
@@ -353,3 +354,117 @@ def test_ctrl_c_ends_the_waiting_and_the_program_goes_on(tmp_path: Path) -> None
         out = process.stdout.read()
     assert out in {"stopped True\nclosed False\n", ""}
     assert process.returncode in {0, 1, -2}
+
+
+# points and names
+
+POINTS = """\
+[[point]]
+name = "flow"
+table = "holding"
+address = 4
+type = "FLOAT32"
+byte_order = "CDAB"
+unit = "m3/h"
+writable = true
+high = 500
+
+[[point]]
+name = "level"
+table = "input"
+address = 0
+type = "UINT16"
+scale = 0.1
+
+[[point]]
+name = "pump"
+table = "coil"
+address = 3
+unit_id = 7
+writable = true
+"""
+UNITS = """[[unit]]
+id = 3
+default = true
+input = { initial = 425 }
+[[unit]]
+id = 7
+"""
+
+
+@pytest.fixture
+def pump(site_pki: Pki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
+    """A box that the user's site list calls pump-7, with its points."""
+    (tmp_path / "points.toml").write_text(POINTS)
+    with running_box(site_pki, tmp_path, units=UNITS) as box:
+        listed = f'[site.pump-7]\nurl = "{box.url("tls")}"\nunit = 3\npoints = "points.toml"\n'
+        listed += f'identity = "{box.identity("operator")}"\n'
+        (tmp_path / "sites.toml").write_text(listed)
+        monkeypatch.setenv("FIELDGATE_SITES", str(tmp_path / "sites.toml"))
+        yield box
+
+
+async def test_a_site_by_name_has_its_unit_identity_and_points(pump: Box) -> None:
+    async with connect("pump-7") as site:
+        assert sorted(site.points) == ["flow", "level", "pump"]
+        assert (await site.read("level"), await site.read_input(0)) == (42.5, [425])
+        await site.write("flow", 123.456)
+        await site.write(site.points["pump"], 1)
+        assert await site.read_points(["pump", "flow", "level", "flow"]) == [1, 123.456, 42.5, 123.456]
+        assert (await site.read_holding(4, 2), await site.read_coils(3, unit=7)) == ([0xE979, 0x42F6], [True])
+        with pytest.raises(ValueError, match="outside the limits"):
+            await site.write("flow", 501)
+        with pytest.raises(ValueError, match="level is read only"):
+            await site.write("level", 1)
+        with pytest.raises(ConfigError, match="has no point 'flaw'"):
+            await site.read("flaw")
+    with pytest.raises(ConfigError, match="no site of this name"):
+        async with connect("pump-8"):
+            pass
+
+
+def test_the_blocking_twin_has_names_and_points_too(pump: Box) -> None:
+    with open_site("pump-7") as site:
+        site.write("flow", 2)
+        assert (site.read("flow"), site.read_points(["level"]), len(site.points)) == (2.0, [42.5], 3)
+
+
+def test_points_by_name_on_the_command_line(pump: Box, tmp_path: Path) -> None:
+    sites = {"FIELDGATE_SITES": str(tmp_path / "sites.toml")}
+    written = fieldgate("client", "write", "pump-7", "flow=-1.5", "pump=on", "--yes", **sites)
+    assert (written.returncode, written.stdout) == (0, "")
+    assert written.stderr == "flow: \t0.0 m3/h -> -1.5 m3/h\npump: \t0 -> 1\nWritten 2 references.\n"
+    read = fieldgate("client", "read", "pump-7", "--format", "plain", "pump", "flow", "level", **sites)
+    assert (read.stdout, read.stderr) == ("1 -1.5 42.5\n", "")
+    assert fieldgate("client", "read", "pump-7", **sites).stdout == "flow   -1.5 m3/h\nlevel  42.5\npump   1\n"
+    assert fieldgate("client", "read", "pump-7", "-t", "3", **sites).stdout == "[1]: \t425\n"
+    by_url = [pump.url("modbus"), "--points", str(tmp_path / "points.toml"), "-a", "3", "level"]
+    assert fieldgate("client", "read", *by_url).stdout == "level  42.5\n"
+
+
+@pytest.mark.parametrize(
+    ("rest", "says"),
+    [
+        ("read pump-7 flaw", "did you mean flow?"),
+        ("read pump-7 flow -t 4", "-t: a point has its own address"),
+        ("read pump-7 flow -0", "-0: a point has its own address"),
+        ("read pump-7 flow -c 2", "-c: points are read one by one"),
+        ("read pump-7 flow -a 1,2", "-a 1,2: points are read one by one"),
+        ("read pump-8", "did you mean pump-7?"),
+        ("read modbus://127.0.0.1 flow", "has no file of points"),
+        ("read 192.0.2.7", "modbus+ssh://ROLE@192.0.2.7 or modbus+tls://192.0.2.7"),
+        ("write pump-7 level=1 --yes", "level: is read only"),
+        ("write pump-7 flow=501 --yes", "flow: 501 is outside the limits"),
+        ("write pump-7 flow=x --yes", "flow: 'x' is no number"),
+        ("write pump-7 flow=1 2 --yes", "points in part"),
+        ("write pump-7 flow=1", "there is no terminal to ask on"),
+    ],
+)
+def test_what_names_cannot_mean_ends_with_2(
+    rest: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "points.toml").write_text(POINTS)
+    (tmp_path / "sites.toml").write_text('[site.pump-7]\nurl = "modbus://127.0.0.1:1"\npoints = "points.toml"\n')
+    monkeypatch.setenv("FIELDGATE_SITES", str(tmp_path / "sites.toml"))
+    assert main(["client", *rest.split()]) == 2
+    assert says in capsys.readouterr().err
