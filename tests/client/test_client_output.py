@@ -233,13 +233,18 @@ class Terminal:
             preexec_fn=_take_terminal,
         )
         os.close(theirs)
-        self.seen = ""
+        self.raw = ""
+
+    @property
+    def seen(self) -> str:
+        """What it has shown, without colours and movements."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.raw)
 
     def until(self, words: str) -> str:
         """Wait until it shows these words."""
         while words not in self.seen:
             assert select.select([self._terminal], [], [], 30)[0], self.seen
-            self.seen += os.read(self._terminal, 4096).decode()
+            self.raw += os.read(self._terminal, 4096).decode()
         return self.seen
 
     def type(self, text: str) -> None:
@@ -249,7 +254,7 @@ class Terminal:
         """Wait for its end; gives the exit code."""
         try:
             while data := os.read(self._terminal, 4096):
-                self.seen += data.decode()
+                self.raw += data.decode()
         except OSError:
             pass
         os.close(self._terminal)
@@ -301,4 +306,4 @@ def test_watch_on_a_dumb_terminal_prints_lines(own: Box) -> None:
     terminal.until("[1]: \t17142\r\n[1]: \t17142\r\n")
     terminal.type("\x03")
     assert terminal.end() == 130
-    assert "\x1b" not in terminal.seen
+    assert "\x1b" not in terminal.raw
