@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fieldgate_client import commands, sequence
+from fieldgate_client import commands, doctor_cli, points_cli, sequence
 from fieldgate_client.cells import DEFAULT_REFERENCE, DEFAULT_UNIT, TYPES, to_read, to_write
 from fieldgate_client.site import Site, default_identity
 from fieldgate_core.url import parse
@@ -98,6 +98,9 @@ exit codes: as for all commands; 1 also when a step came out wrong"""
 def main(args: list[str]) -> int:
     """Run `fieldgate client` with `args` and return its exit code. Raises FieldgateError."""
     options = _parser().parse_args(args)
+    if "carry_out" in options:
+        code: int = options.carry_out(options)
+        return code
     site = Site(parse(options.url), options.identity or default_identity(), options.timeout, options.trace)
     base = 0 if options.pdu else 1
     match options.command:
@@ -146,6 +149,8 @@ def _parser() -> argparse.ArgumentParser:
         leaf.add_argument("-o", "--timeout", type=_seconds, default=REPLY_SECONDS, metavar="S", help=wait)
         trace = "show each frame on stderr, in hex and by field; addresses count from 0 there"
         leaf.add_argument("--trace", action="store_true", help=trace)
+    for module in (doctor_cli, points_cli):
+        module.add_to(commands)
     values = "0 to 65535; 0 or 1 for coils"
     leaves["write"].add_argument("values", type=_number, nargs="+", metavar="VALUE", help=values)
     return parser

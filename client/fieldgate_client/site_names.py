@@ -10,6 +10,7 @@ from fieldgate_client import inventory
 from fieldgate_core import sites
 from fieldgate_core.errors import ConfigError
 from fieldgate_core.sites import ListedSite, SiteList
+from fieldgate_core.url import is_loopback, parse
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,20 @@ def default_file() -> Path:
     import platformdirs
 
     return platformdirs.user_config_path("fieldgate") / "sites.toml"
+
+
+def target(text: str) -> ListedSite:
+    """Give the site that a command line names: by its URL, or by a name in the user's site list.
+
+    Raises ConfigError for a wrong URL, for a bare host (with the URLs to try), and for a name that is not known.
+    """
+    if "://" in text:
+        parse(text)
+        return ListedSite(text)
+    known = load()
+    if text not in known.sites and (set(text) & set(".:") or is_loopback(text)):
+        parse(text)
+    return known.find(text)
 
 
 def load(file: Path | None = None) -> KnownSites:
