@@ -71,7 +71,7 @@ async def write(
 
 def line(old: Reading, new: Reading) -> str:
     """Write an item's old and new value; "?" for an old one that cannot be read."""
-    label = new.item.label if new.item.reference is None else f"{new.item.label}:"
+    label = f"{new.item.label}:"
     return f"{label} \t{'?' if old.value is None else output.shown_value(old)} -> {output.shown_value(new)}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 VERSION = "0.1.0"
@@ -13,7 +14,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "client": ("fieldgate_client.cli", "read and write a site through the tunnel that its URL names"),
     "certs": ("fieldgate_certs.cli", "make certificates: X.509 for the TLS door, OpenSSH for the SSH door"),
     "demo": ("fieldgate_client.demo", "see the whole thing run on this machine, with a throw-away PKI"),
+    "completion": ("fieldgate_client.completion_cli", "print what makes your shell complete commands and names"),
 }
+_COMPLETER = "fieldgate_client.completion"
 
 _ENDS_AT_ONCE = {"client"}
 """Commands that leave nothing to be done at the interpreter's end."""
@@ -43,6 +46,8 @@ exit codes: 0 ok, 1 Modbus exception, 2 usage or configuration,
 def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv` (without the program's name) and return its exit code."""
     args = sys.argv[1:] if argv is None else argv
+    if "_ARGCOMPLETE" in os.environ:
+        return run(_COMPLETER, args)
     if not args or args[0] in {"-h", "--help", "help"}:
         sys.stdout.write(usage())
         return 0 if args else 2
@@ -60,8 +65,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def _end(code: int) -> None:
     """End this process without taking the interpreter apart, which takes longer than a read through a tunnel."""
-    import os
-
     try:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -20,7 +20,7 @@ _FIELD_WORDS = {
     "low": "the low limit",
     "high": "the high limit",
     "precision": "the precision",
-    "writable": "that it can be written",
+    "writable": "the mark of writable",
     "description": "the description",
 }
 
