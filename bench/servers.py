@@ -6,11 +6,12 @@ import dataclasses
 import os
 import pwd
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.lab import MODBUS_READY, STUNNEL_READY, TLS_READY, Lab, Server
+from bench.lab import MODBUS_READY, SSH_READY, STUNNEL_READY, TLS_READY, BenchError, Lab, Server
 from bench.toolchain import HERE, compiled, tool
 
 ISSUER = "x509:CN=fieldgate-issuing-1"  # what `fieldgate certs init` names its issuing CA
@@ -86,11 +87,13 @@ identity = "{lab.pki.server}"
     return _fieldgate(lab, "fieldgate-tls", TLS_READY, door)
 
 
-def _fieldgate(lab: Lab, name: str, ready: str, door: str = "", grants: str = EVERYTHING) -> Server:
+def _fieldgate(  # noqa: PLR0913
+    lab: Lab, name: str, ready: str, door: str = "", grants: str = EVERYTHING, issuer: str = ISSUER
+) -> Server:
     user = pwd.getpwuid(os.geteuid()).pw_name
     policy = f"""
 [role.bench]
-issuers = ["{ISSUER}"]
+issuers = ["{issuer}"]
 grants = [{grants}]
 
 [identity]
@@ -164,6 +167,73 @@ listen modbus
         # it cannot take port 0 itself, so it inherits a socket that listens already
         process = lab.start("haproxy", (program, "-f", config), inherit=(door.fileno(),))
         return Server(door.getsockname()[1], (process, *behind.processes))
+
+
+def python_itself(lab: Lab) -> Server:
+    """Start nothing: what is timed is Python, which does nothing."""
+    return _command(sys.executable, "-c", "pass")
+
+
+def help_text(lab: Lab) -> Server:
+    """Start nothing: what is timed is `fieldgate --help`."""
+    return _command(str(lab.fieldgate), "--help")
+
+
+def client_read(lab: Lab) -> Server:
+    """Time `fieldgate client read` through a tunnel of its own to fieldgate's SSH door."""
+    server = _ssh_door(lab, "fieldgate-ssh")
+    url = f"modbus+ssh://bench@127.0.0.1:{server.port}"
+    command = _command(str(lab.fieldgate), "client", "read", url, "--identity", str(lab.pki.client))
+    return dataclasses.replace(server, ask=command.ask)
+
+
+def mbpoll_through_ssh(lab: Lab) -> Server:
+    """Time OpenSSH's tunnel to the same door, opened anew, and mbpoll through it."""
+    mbpoll, ssh = str(tool("mbpoll", "mbpoll")), str(tool("ssh", "openssh-client"))
+    server = _ssh_door(lab, "fieldgate-ssh-mbpoll")
+    key = lab.pki.client / "ssh-key"
+    options = [f"UserKnownHostsFile={lab.pki.client / 'known_hosts'}", f"CertificateFile={key}-cert.pub"]
+    options += ["IdentitiesOnly=yes", "BatchMode=yes", "GlobalKnownHostsFile=/dev/null"]
+
+    def ask() -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = str(probe.getsockname()[1])
+        command = [ssh, "-v", "-F", "none", "-N", "-L", f"127.0.0.1:{port}:localhost:502", "-i", str(key)]
+        command += [*(word for option in options for word in ("-o", option)), "-p", str(server.port), "bench@127.0.0.1"]
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as tunnel:
+            try:
+                if tunnel.stderr is None or not any(b"Entering interactive" in line for line in tunnel.stderr):
+                    raise BenchError("ssh opened no tunnel")
+                _run(mbpoll, "-1", "-p", port, "127.0.0.1")
+            finally:
+                tunnel.terminate()
+
+    return dataclasses.replace(server, ask=ask)
+
+
+def _ssh_door(lab: Lab, name: str) -> Server:
+    door = f"""
+[ssh]
+host = "127.0.0.1"
+port = 0
+identity = "{lab.pki.server}"
+"""
+    authority = lab.folder / "pki/ssh/user-ca.pub"
+    said = subprocess.run(
+        [tool("ssh-keygen", "openssh-client"), "-lf", authority], capture_output=True, text=True, check=True
+    )
+    return _fieldgate(lab, name, SSH_READY, door, issuer=f"ssh-ca:{said.stdout.split()[1]}")
+
+
+def _command(*words: str) -> Server:
+    return Server(0, (), ask=lambda: _run(*words))
+
+
+def _run(*words: str) -> None:
+    done = subprocess.run(words, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise BenchError(f"{words[0]} ended with code {done.returncode}: {done.stderr.strip()}")
 
 
 def _write(file: Path, text: str) -> Path:

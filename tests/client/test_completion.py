@@ -63,6 +63,7 @@ def complete(line: str, folder: Path, *command: str) -> tuple[list[str], str]:
         ("fieldgate cl", {"client"}),
         ("fieldgate client ", {"read", "write", "demo", "points", "doctor"}),
         ("fieldgate client read pu", {"pump-7", "pump-8"}),
+        ("fieldgate client read pump-7 f", {"flow"}),
         ("fieldgate client doctor t", {"tank"}),
         ("fieldgate client read --tim", {"--timeout"}),
         ("fieldgate client points im", {"import"}),
