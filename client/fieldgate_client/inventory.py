@@ -252,7 +252,7 @@ def _expanded(pattern: str, at: str) -> Iterator[str]:
     first, last, step = match[1], match[2], int(match[3] or 1)
     names: Callable[[int], str]
     if first.isdigit() and last.isdigit():
-        low, high, width = int(first), int(last), len(first) if first.startswith("0") else 0
+        low, high, width = int(first), int(last), len(first)
         names = lambda number: f"{number:0{width}}"  # noqa: E731
     elif first.isalpha() and last.isalpha():
         low, high, names = ord(first), ord(last), chr

@@ -250,6 +250,12 @@ def test_neighbours_are_read_together_and_nothing_else_is() -> None:
     assert spans(given_points, gap=1)[0] == (1, "holding", "0-5", ["a", "a2", "b", "c"])
 
 
+def test_a_short_value_within_a_long_one() -> None:
+    assert spans([point("int64", 0, name="long"), point("int16", 1, name="short")]) == [
+        (1, "holding", "0-3", ["long", "short"])
+    ]
+
+
 def test_a_value_is_never_split_and_the_limit_is_kept() -> None:
     many = [point("int32", 2 * number, name=str(number)) for number in range(63)]
     assert [read[2] for read in spans(many)] == ["0-123", "124-125"]
