@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from fieldgate_client.client import SiteClient
 from fieldgate_client.grouping import Read, plan
+from fieldgate_client.readings import Reading
 from fieldgate_client.selection import Item
 from fieldgate_client.values import Value
 from fieldgate_core.errors import FieldgateError
-
-
-class Reading(NamedTuple):
-    """What became of an item: its value, or the error in its place."""
-
-    item: Item
-    value: Value | None
-    error: FieldgateError | None = None
 
 
 async def ask(client: SiteClient, items: Sequence[Item]) -> list[Reading]:

@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from fieldgate_client.asking import Reading
 from fieldgate_client.polling import poll
+from fieldgate_client.readings import Reading
 from fieldgate_client.selection import Item
 from fieldgate_client.site import Site
 from fieldgate_client.watching import Row, Watch

@@ -9,10 +9,9 @@ import math
 from collections.abc import Sequence
 from datetime import datetime
 
-from fieldgate_client.asking import Reading
+from fieldgate_client.readings import Reading
 from fieldgate_client.selection import Style
 from fieldgate_client.values import Value
-from fieldgate_core.errors import DeadlineError, TunnelError
 from fieldgate_core.logs import printable
 
 FORMATS = ("table", "json", "jsonl", "csv", "plain")
@@ -20,13 +19,6 @@ _COLUMNS = (
     *("time", "site", "name", "unit_id", "table", "address", "reference"),
     *("type", "value", "unit", "quality", "error"),
 )
-
-
-def quality(reading: Reading) -> str:
-    """Say good, stale (no answer: what was known before may still hold) or error (the answer is no)."""
-    if reading.error is None:
-        return "good"
-    return "stale" if isinstance(reading.error, TunnelError | DeadlineError) else "error"
 
 
 def write(style: str, site: str, when: datetime, readings: Sequence[Reading], *, first: bool = True) -> str:
@@ -64,7 +56,7 @@ def record(reading: Reading) -> dict[str, object]:
         "type": str(point.encoding),
         "value": _json(reading.value),
         "unit": point.unit,
-        "quality": quality(reading),
+        "quality": reading.quality,
         "error": None if reading.error is None else str(reading.error),
     }
 
@@ -94,7 +86,7 @@ def shown_value(reading: Reading) -> str:
         return "-"
     text = item.text(value)
     if isinstance(value, str):
-        return printable(text)
+        return _text(text)
     if item.style is Style.WORD and value >= 0x8000:
         return f"{text} ({int(value) - 0x10000})"
     return f"{text} {item.point.unit}" if item.point.unit else text
@@ -111,8 +103,16 @@ def _csv(site: str, when: datetime, readings: Sequence[Reading], *, header: bool
     if header:
         rows.writeheader()
     for reading in readings:
-        rows.writerow({"time": _time(when), "site": site, **record(reading)})
+        row = {"time": _time(when), "site": site, **record(reading)}
+        if isinstance(reading.value, str):
+            row["value"] = _text(reading.value)
+        rows.writerow(row)
     return out.getvalue()
+
+
+def _text(value: str) -> str:
+    """Escape a device's text; the longest has 250 characters, each of which may take four."""
+    return printable(value, limit=1000)
 
 
 def _json(value: Value | None) -> Value | None:

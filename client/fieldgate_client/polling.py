@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from fieldgate_client.asking import Reading, ask
+from fieldgate_client.asking import ask
+from fieldgate_client.readings import Reading
 from fieldgate_client.selection import Item
 from fieldgate_client.site import Site
 from fieldgate_core.errors import DeadlineError, FieldgateError, TunnelLostError, UnreachableError

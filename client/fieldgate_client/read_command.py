@@ -30,7 +30,7 @@ from fieldgate_core.errors import EXIT_OK, ConfigError, ExceptionReplyError
 from fieldgate_core.modbus import unit_id
 
 if TYPE_CHECKING:
-    from fieldgate_client.asking import Reading
+    from fieldgate_client.readings import Reading
 
 FORMATS = ("table", "json", "jsonl", "csv", "plain")
 POLL_MILLISECONDS = 1000

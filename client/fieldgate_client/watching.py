@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fieldgate_client.asking import Reading
-from fieldgate_client.output import quality, shown_value
+from fieldgate_client.output import shown_value
+from fieldgate_client.readings import Reading
 from fieldgate_client.selection import Item
 from fieldgate_client.values import Value
 
@@ -58,7 +58,7 @@ class Watch:
             shown_value(state.good) if state.good else "-",
             state.change,
             now - state.since if state.good else None,
-            quality(state.last) if state.last else "",
+            state.last.quality if state.last else "",
             problem,
         )
 

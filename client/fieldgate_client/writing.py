@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from fieldgate_client import output, requests
-from fieldgate_client.asking import Reading, ask
+from fieldgate_client.asking import ask
 from fieldgate_client.client import SiteClient
+from fieldgate_client.readings import Reading
 from fieldgate_client.selection import Item
 from fieldgate_core.errors import ExceptionReplyError, FieldgateError, OutcomeUnknownError
 
