@@ -215,11 +215,11 @@ The server is left running until you press Ctrl-C. From another terminal:
   {command} client read modbus+ssh://operator@127.0.0.1:{ports["ssh"]} \\
     --identity {OPERATOR} -c 3
   {command} client write modbus+tls://127.0.0.1:{ports["tls"]} \\
-    --identity {OPERATOR} -r 1 42
+    --identity {OPERATOR} -r 1 42 --yes
   {command} client demo modbus+tls://127.0.0.1:{ports["tls"]} \\
     --identity {OPERATOR}
   {command} client write modbus+tls://127.0.0.1:{ports["tls"]} \\
-    --identity {VIEWER} -r 1 43      # refused
+    --identity {VIEWER} -r 1 43 --yes      # refused
 
 with other programs, through OpenSSH's own tunnel:
 

@@ -144,7 +144,7 @@ def test_an_exception_tells_what_it_usually_means(box: Box, letters: str, code: 
         ("read", "-o 0", "is not 0.01 to 3600 seconds"),
         ("read", "-o nan", "is not 0.01 to 3600 seconds"),
         ("read", "-o soon", "is not 0.01 to 3600 seconds"),
-        ("read", "7", "unrecognized arguments: 7"),
+        ("read", "7", "has no file of points"),
         ("write", "", "the following arguments are required: VALUE"),
         ("write", "1.5", "1.5 lies between two steps"),
         ("write", "x", "'x' is no number"),
