@@ -136,4 +136,14 @@ ROWS = {
         },
         figures=(Figure("p50, one connection", ONE, _p50, "us", ("ssh -L",), "lower", 1.0),),
     ),
+    "read": Row(
+        about="one holding register through a fresh SSH tunnel, from the command's start to its end",
+        servers={SUBJECT: servers.client_read, "ssh -L + mbpoll": servers.mbpoll_through_ssh},
+        figures=(Figure("time", ONE, _p50, "us", ("ssh -L + mbpoll",), "lower", 1.5),),
+    ),
+    "start": Row(
+        about="`fieldgate --help`, from its start to its end",
+        servers={"python -c pass": servers.python_itself, SUBJECT: servers.help_text},
+        figures=(Figure("time", ONE, _p50, "us", ("python -c pass",), "lower", 3.0),),
+    ),
 }

@@ -8,11 +8,12 @@ import pwd
 import re
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.lab import MODBUS_READY, SSH_FORWARD_READY, SSH_READY, STUNNEL_READY, TLS_READY, Lab, Server
+from bench.lab import MODBUS_READY, SSH_FORWARD_READY, SSH_READY, STUNNEL_READY, TLS_READY, BenchError, Lab, Server
 from bench.toolchain import HERE, compiled, tool
 
 ISSUER = "x509:CN=fieldgate-issuing-1"  # what `fieldgate certs init` names its issuing CA
@@ -232,6 +233,59 @@ listen modbus
         # it cannot take port 0 itself, so it inherits a socket that listens already
         process = lab.start("haproxy", (program, "-f", config), inherit=(door.fileno(),))
         return Server(door.getsockname()[1], (process, *behind.processes))
+
+
+def python_itself(lab: Lab) -> Server:
+    """Start nothing: what is timed is Python, which does nothing."""
+    return _command(sys.executable, "-c", "pass")
+
+
+def help_text(lab: Lab) -> Server:
+    """Start nothing: what is timed is `fieldgate --help`."""
+    return _command(str(lab.fieldgate), "--help")
+
+
+def client_read(lab: Lab) -> Server:
+    """Time `fieldgate client read` through a tunnel of its own to fieldgate's SSH door."""
+    server = _fieldgate_ssh(lab, "fieldgate-ssh")
+    url = f"modbus+ssh://bench@127.0.0.1:{server.port}"
+    command = _command(str(lab.fieldgate), "client", "read", url, "--identity", str(lab.pki.client))
+    return dataclasses.replace(server, ask=command.ask)
+
+
+def mbpoll_through_ssh(lab: Lab) -> Server:
+    """Time OpenSSH's tunnel to the same door, opened anew, and mbpoll through it."""
+    mbpoll, ssh = str(tool("mbpoll", "mbpoll")), str(tool("ssh", "openssh-client"))
+    server = _fieldgate_ssh(lab, "fieldgate-ssh-mbpoll")
+    key = lab.pki.client / "ssh-key"
+    options = [f"UserKnownHostsFile={lab.pki.client / 'known_hosts'}", f"CertificateFile={key}-cert.pub"]
+    options += ["IdentitiesOnly=yes", "BatchMode=yes", "GlobalKnownHostsFile=/dev/null"]
+
+    def ask() -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = str(probe.getsockname()[1])
+        command = [ssh, "-v", "-F", "none", "-N", "-L", f"127.0.0.1:{port}:localhost:502", "-i", str(key)]
+        command += [*(word for option in options for word in ("-o", option)), "-p", str(server.port), "bench@127.0.0.1"]
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as tunnel:
+            try:
+                if tunnel.stderr is None or not any(b"Entering interactive" in line for line in tunnel.stderr):
+                    raise BenchError("ssh opened no tunnel")
+                _run(mbpoll, "-1", "-p", port, "127.0.0.1")
+            finally:
+                tunnel.terminate()
+
+    return dataclasses.replace(server, ask=ask)
+
+
+def _command(*words: str) -> Server:
+    return Server(0, (), ask=lambda: _run(*words))
+
+
+def _run(*words: str) -> None:
+    done = subprocess.run(words, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise BenchError(f"{words[0]} ended with code {done.returncode}: {done.stderr.strip()}")
 
 
 def _write(file: Path, text: str) -> Path:

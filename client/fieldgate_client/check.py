@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import socket
-import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
-from fieldgate_client import proofs, way
+from fieldgate_client import proofs, requests, way
 from fieldgate_client.cells import Cells
 from fieldgate_client.check_report import Outcome, Step
-from fieldgate_client.exchange import hint_of
-from fieldgate_client.one_request import OneRequest
+from fieldgate_client.line import Line
 from fieldgate_client.proofs import Proof
 from fieldgate_client.site import Site
 from fieldgate_core.clock import complaint, moment, plausible
@@ -23,11 +21,10 @@ from fieldgate_core.errors import (
     DeadlineError,
     ExceptionReplyError,
     FieldgateError,
-    OutcomeUnknownError,
     RejectedError,
     TunnelLostError,
 )
-from fieldgate_core.modbus import ExceptionCode, FunctionCode, Table, exception_meaning
+from fieldgate_core.modbus import ExceptionCode
 from fieldgate_core.url import LOOPBACK_PORT, SSH_PORT, TLS_PORT, Scheme
 from fieldgate_tunnel import dialers
 
@@ -36,7 +33,6 @@ _Do = Callable[[], Awaitable[str]]
 DOOR_DEADLINE = 10.0
 """Seconds for the handshake and login of a door."""
 
-_READ = {Table.COILS: 1, Table.DISCRETE: 2, Table.HOLDING: 3, Table.INPUT: 4}
 _PORTS = {Scheme.PLAIN: LOOPBACK_PORT, Scheme.TLS: TLS_PORT, Scheme.SSH: SSH_PORT}
 _ANSWERS = frozenset({ExceptionCode.ILLEGAL_DATA_ADDRESS, ExceptionCode.ILLEGAL_DATA_VALUE})
 """Exceptions of a unit that is there, where it only has not these cells."""
@@ -55,10 +51,10 @@ class Walk:
         self._addresses: list[way.Address] = []
         self._socket: socket.socket | None = None
         self._tunnel: dialers.Tunnel | None = None
-        self._asker = OneRequest(site.url)
+        self._line = Line(site.url, in_flight=1, tracer=site.tracer)
         self._rejected: RejectedError | None = None
         self._reply = b""
-        self._value = b""
+        self._values: list[int] = []
 
     async def steps(self) -> AsyncIterator[Step]:
         """Give each step as it is done.
@@ -137,7 +133,7 @@ class Walk:
         try:
             self._tunnel = await dialers.open_tunnel(
                 self._site.url,
-                self._asker,
+                self._line,
                 identity=self._site.identity,
                 deadline=DOOR_DEADLINE,
                 connected=self._socket,
@@ -157,20 +153,11 @@ class Walk:
         if self._rejected is not None:
             raise self._rejected
         # TLS 1.3 lets us in before it has looked at our certificate: a reply is the proof
-        self._reply = await self._ask(struct.pack(">BHH", self._function, self._cells.range.start, 1))
+        self._reply = await self._ask(requests.read(self._cells.table, self._cells.range))
         return "the server lets us in"
 
     async def _ask(self, pdu: bytes) -> bytes:
-        try:
-            return await self._asker.ask(self._cells.unit, pdu, self._site.timeout)
-        except TunnelLostError:
-            if self._asker.cause is not None:
-                raise dialers.explain(self._site.url, self._asker.cause) from None
-            raise
-
-    @property
-    def _function(self) -> int:
-        return _READ[self._cells.table]
+        return await self._line.ask(self._cells.unit, pdu, self._site.timeout)
 
     async def _role(self) -> str:
         role = self._own.role if self._own else None
@@ -179,37 +166,32 @@ class Walk:
             asked = f"{self._cells.table} {self._cells.range} of unit {self._cells.unit}"
             explain = f"fieldgate server explain --role {role or 'ROLE'} --unit {self._cells.unit} read "
             hint = f"ask who keeps the site's policy to run: {explain}{self._cells.table} {self._cells.range}"
-            raise ExceptionReplyError(self._function, 1, f"the site gives {who} no right to read {asked}", hint=hint)
+            meaning = f"the site gives {who} no right to read {asked}"
+            raise ExceptionReplyError(self._reply[0] & 0x7F, ExceptionCode.ILLEGAL_FUNCTION, meaning, hint=hint)
         return f"{role or 'you'} may read {self._cells.table} of unit {self._cells.unit}"
 
     async def _read(self) -> str:
         code = self._refusal(self._reply)
         if code in _ANSWERS:
             return f"unit {self._cells.unit} answers; it has no {self._cells} (exception {code:02X})"
-        self._fail_on(self._reply)
-        self._value = self._reply[2:]
-        if len(self._value) != (1 if self._cells.table.is_bits else 2) or self._reply[1] != len(self._value):
-            raise TunnelLostError(str(self._site.url), "the reply holds another number of values than was asked for")
-        return f"{self._cells} is {int.from_bytes(self._value, 'big') & (1 if self._cells.table.is_bits else 0xFFFF)}"
+        requests.check(self._reply)
+        try:
+            self._values = requests.values(self._cells.table, 1, self._reply)
+        except requests.MalformedReplyError as error:
+            raise TunnelLostError(str(self._site.url), f"the reply is malformed: {error}") from None
+        return f"{self._cells} is {self._values[0]}"
 
     async def _write(self) -> str:
-        if not self._value:
+        if not self._values:
             raise ConfigError(
                 str(self._cells), "was not read, so there is nothing to write back", hint="name another: -r"
             )
-        address = self._cells.range.start
-        if self._cells.table is Table.COILS:
-            pdu = struct.pack(">BHH", FunctionCode.WRITE_SINGLE_COIL, address, 0xFF00 if self._value[0] & 1 else 0)
-        else:
-            pdu = struct.pack(">BH", FunctionCode.WRITE_SINGLE_REGISTER, address) + self._value
-        try:
-            reply = await self._ask(pdu)
-        except (DeadlineError, TunnelLostError) as error:
-            raise OutcomeUnknownError(pdu[0], str(error)) from None
+        pdu = requests.write(self._cells.table, self._cells.range.start, self._values)
+        reply = await self._ask(pdu)
         if self._refusal(reply) == ExceptionCode.SERVER_DEVICE_FAILURE:
             hint = "on the box: is its disk full (df -h)? A write whose trail cannot be written is refused; see its log"
             raise ExceptionReplyError(pdu[0], 4, "the server cannot carry out a write", hint=hint)
-        self._fail_on(reply)
+        requests.check_written(pdu, reply)
         return f"{self._cells} written back as it was read"
 
     async def _expiry(self) -> str:
@@ -228,12 +210,6 @@ class Walk:
 
     def _refusal(self, reply: bytes) -> int | None:
         return reply[1] if reply[0] & 0x80 else None
-
-    def _fail_on(self, reply: bytes) -> None:
-        code = self._refusal(reply)
-        if code is not None:
-            function = reply[0] & 0x7F
-            raise ExceptionReplyError(function, code, exception_meaning(code), hint=hint_of(code))
 
 
 class ExpiringError(FieldgateError):

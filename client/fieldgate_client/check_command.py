@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from fieldgate_client.arguments import LOGIN, add_place, add_site, base_of, new_parser, site_of
+from fieldgate_client.arguments import LOGIN, add_place, add_site, base_of, new_parser, reference_of, site_of
 from fieldgate_client.cells import TYPES, Cells, to_read
 from fieldgate_client.check_report import Outcome, Step, exit_code
 from fieldgate_client.site import Site
@@ -56,7 +56,8 @@ def main(args: list[str]) -> int:
     """Run the command and return its exit code. Raises FieldgateError."""
     options = parser().parse_args(args)
     site = site_of(options)
-    cells = to_read(options.a, TYPES[options.t], options.r, 1, base=base_of(options))
+    unit = site.unit if options.a is None else options.a
+    cells = to_read(unit, TYPES[options.t], reference_of(options), 1, base=base_of(options))
     if options.write and cells.table not in {Table.COILS, Table.HOLDING}:
         raise ConfigError(f"-t {options.t}", "these cells are read only", hint="-t 0 or -t 4 with --write")
     # the arguments hold: now asyncio is worth its import

@@ -9,9 +9,11 @@ from fieldgate_core.errors import EXIT_CONFIG, EXIT_OK
 
 # command -> (module, what it does); a module has `main(args)`, which gives the exit code, and `parser()`.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "read": ("fieldgate_client.read_command", "read cells"),
-    "write": ("fieldgate_client.write_command", "write values to cells"),
+    "read": ("fieldgate_client.read_command", "read points, or cells by reference; once, or again and again"),
+    "write": ("fieldgate_client.write_command", "write points, or values to cells; shows old and new, and asks"),
+    "points": ("fieldgate_client.points_cli", "import, export and list points"),
     "check": ("fieldgate_client.check_command", "walk the way to a site, and say where it stops"),
+    "doctor": ("fieldgate_client.doctor_cli", "show what registers may mean"),
     "demo": ("fieldgate_client.demo_command", "play a short sequence, and put everything back"),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from fieldgate_client import sequence
-from fieldgate_client.arguments import LOGIN, add_place, add_site, base_of, new_parser, site_of
+from fieldgate_client.arguments import LOGIN, add_place, add_site, base_of, new_parser, reference_of, site_of
 
 _DEMO = (
     """\
@@ -38,7 +38,8 @@ def main(args: list[str]) -> int:
     """Run the command and return its exit code. Raises FieldgateError."""
     options = parser().parse_args(args)
     site = site_of(options)
-    work = sequence.play(site, sequence.places(options.a, options.r, base=base_of(options)))
+    unit = site.unit if options.a is None else options.a
+    work = sequence.play(site, sequence.places(unit, reference_of(options), base=base_of(options)))
     # the arguments hold: now asyncio is worth its import
     from fieldgate_client import stopping
 

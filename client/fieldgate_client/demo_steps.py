@@ -108,7 +108,9 @@ async def _show(folder: Path, steps: Steps, ports: dict[str, int], user: str | N
 
     steps.say("\nwhat is refused")
     for client in viewers:
-        await client.refused("as viewer may not write", EXIT_EXCEPTION_REPLY, "exception 01", "write", *HOLDING, "99")
+        await client.refused(
+            "as viewer may not write", EXIT_EXCEPTION_REPLY, "exception 01", "write", "--yes", *HOLDING, "99"
+        )
         await client.reads("three registers, as they were", HOLDING, last)
     for who, url, identity, words, says in (
         ("SSH: mal", ssh, STRANGER, "has a certificate of another CA", "server does not accept our key or cert"),
@@ -143,7 +145,7 @@ class _Client:
 
     async def writes(self, what: str, cells: tuple[str, ...], values: list[int]) -> None:
         with self._steps.step(f"{self._who} writes {what} and reads back") as step:
-            await done(self._folder, "client", "write", *self._where, *cells, *map(str, values))
+            await done(self._folder, "client", "write", "--yes", *self._where, *cells, *map(str, values))
             step.result = await self._read(cells, values)
 
     async def reads(self, what: str, cells: tuple[str, ...], values: list[int]) -> None:
@@ -213,11 +215,11 @@ The server is left running until you press Ctrl-C. From another terminal:
   {command} client read modbus+ssh://operator@127.0.0.1:{ports["ssh"]} \\
     --identity {OPERATOR} -c 3
   {command} client write modbus+tls://127.0.0.1:{ports["tls"]} \\
-    --identity {OPERATOR} -r 1 42
+    --identity {OPERATOR} -r 1 42 --yes
   {command} client demo modbus+tls://127.0.0.1:{ports["tls"]} \\
     --identity {OPERATOR}
   {command} client write modbus+tls://127.0.0.1:{ports["tls"]} \\
-    --identity {VIEWER} -r 1 43      # refused
+    --identity {VIEWER} -r 1 43 --yes      # refused
 
 with other programs, through OpenSSH's own tunnel:
 

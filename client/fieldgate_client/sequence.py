@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from fieldgate_client import exchange
 from fieldgate_client.cells import Cells, to_read, to_write
 from fieldgate_client.site import Site
 from fieldgate_client.steps import Steps, WrongError
@@ -58,7 +57,7 @@ async def play(site: Site, at: Places) -> int:
         with steps.step(f"open {site.url}"):
             client = await stack.enter_async_context(tunnel)
         with steps.step(f"look at {at.coil} and {at.registers}, to put them back") as step:
-            old = Old(await exchange.read(client, at.coil), await exchange.read(client, at.registers))
+            old = Old(await _read(client, at.coil), await _read(client, at.registers))
             step.result = f"{_told(old.coil)}; {_told(old.registers)}"
         try:
             await _change(client, at, old, steps)
@@ -77,11 +76,11 @@ async def _change(client: SiteClient, at: Places, old: Old, steps: Steps) -> Non
     for cells, values in ((at.coil, coil), (at.first, several[:1]), (at.registers, several)):
         with steps.step(f"write {cells}") as step:
             step.result = _told(values)
-            await exchange.write(client, cells, values)
+            await _write(client, cells, values)
         with steps.step(f"read {cells} back") as step:
-            _same(await exchange.read(client, cells), values)
+            _same(await _read(client, cells), values)
     with steps.step(f"read {at.inputs}") as step:
-        step.result = _told(await exchange.read(client, at.inputs))
+        step.result = _told(await _read(client, at.inputs))
 
 
 async def _put_back(site: Site, at: Places, old: Old, steps: Steps) -> None:
@@ -95,15 +94,23 @@ async def _put_back(site: Site, at: Places, old: Old, steps: Steps) -> None:
             with steps.step(f"put back {cells}") as step:
                 step.result = _told(values)
                 async with site.open() as client:
-                    if await exchange.read(client, cells) == values:
+                    if await _read(client, cells) == values:
                         step.result = "nothing had changed"
                         continue
-                    await exchange.write(client, cells, values)
-                    _same(await exchange.read(client, cells), values)
+                    await _write(client, cells, values)
+                    _same(await _read(client, cells), values)
         except FieldgateError as error:
             failures.append(error)
     if failures:
         raise failures[0]
+
+
+async def _read(client: SiteClient, cells: Cells) -> list[int]:
+    return await client.read_cells(cells.table, cells.range.start, cells.range.count, unit=cells.unit)
+
+
+async def _write(client: SiteClient, cells: Cells, values: list[int]) -> None:
+    await client.write_cells(cells.table, cells.range.start, values, unit=cells.unit)
 
 
 def _same(values: list[int], written: list[int]) -> None:

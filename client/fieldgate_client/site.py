@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fieldgate_core.url import SiteUrl
+from fieldgate_client.cells import DEFAULT_UNIT
+from fieldgate_client.starting import quick_imports
+from fieldgate_client.terminal import say
+from fieldgate_core.sites import ListedSite
+from fieldgate_core.trace import Tracer
+from fieldgate_core.url import Scheme, SiteUrl, parse
 
 if TYPE_CHECKING:
     from fieldgate_client import SiteClient
@@ -17,25 +20,45 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Site:
-    """A site; `identity` is a folder or None, `timeout` the seconds for a reply, `trace` shows frames on stderr."""
+    """A site; `identity` is a folder or None, `timeout` the seconds for a reply, `trace` shows frames on stderr.
+
+    `unit` is the one that is meant when none is named, `points` a file that names what its cells mean.
+    """
 
     url: SiteUrl
     identity: Path | None
     timeout: float
     trace: bool = False
+    unit: int = DEFAULT_UNIT
+    points: Path | None = None
+
+    @property
+    def tracer(self) -> Tracer | None:
+        """What shows frames, where that is asked for."""
+        return Tracer(_show) if self.trace else None
 
     def open(self) -> AbstractAsyncContextManager[SiteClient]:
         """Open the tunnel. Raises what `connect` raises."""
-        # pymodbus and asyncssh cost ten times what the rest of a command does: --help and a usage error go without
+        # asyncio and asyncssh cost ten times what the rest of a command does: --help and a usage error go without
         from fieldgate_client.connection import connect
 
-        # what pymodbus would log comes back as an error of ours
-        logging.getLogger("pymodbus").addHandler(logging.NullHandler())
+        if self.url.scheme is Scheme.SSH:
+            with quick_imports():
+                import fieldgate_tunnel.ssh  # noqa: F401
         show = _show if self.trace else None
         return connect(self.url, identity=self.identity, reply_deadline=self.timeout, trace=show)
 
 
 def _show(text: str) -> None:
-    # a reader of the trace that went away must not stop a write, nor lose its answer
-    with suppress(OSError):
-        sys.stderr.write(f"{text}\n")
+    say(f"{text}\n")
+
+
+def named(text: str) -> ListedSite:
+    """Give the site of a URL, or of a name in the user's site list. Raises ConfigError as `site_names.target` does."""
+    if "://" in text:
+        parse(text)
+        return ListedSite(text)
+    # inventories are worth their import only to a name
+    from fieldgate_client.site_names import target
+
+    return target(text)

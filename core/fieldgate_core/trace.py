@@ -38,12 +38,12 @@ class Tracer:
 
     def __init__(self, show: Callable[[str], None]) -> None:
         self._show = show
-        self._request = b""
+        self._asked: dict[bytes, bytes] = {}
         self._buffer = b""
 
     def request(self, frame: bytes) -> None:
-        """Show a request; the next replies are read in its light."""
-        self._request = frame
+        """Show a request; the reply to its transaction is read in its light."""
+        self._asked[frame[:2]] = frame
         self._show(text(frame, reply=False))
 
     def received(self, data: bytes) -> None:
@@ -65,7 +65,7 @@ class Tracer:
 
     def _take(self, size: int) -> None:
         frame, self._buffer = self._buffer[:size], self._buffer[size:]
-        self._show(text(frame, reply=True, request=self._request))
+        self._show(text(frame, reply=True, request=self._asked.pop(frame[:2], b"")))
 
 
 def _read(frame: bytes, *, reply: bool, values: Values) -> list[str]:

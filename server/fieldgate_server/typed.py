@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from struct import Struct, error, pack
 from typing import NamedTuple
 
+from fieldgate_core.byte_order import ORDERS, reorder
+
 _FORMATS = {
     "int16": ">h",
     "uint16": ">H",
@@ -19,13 +21,10 @@ _FORMATS = {
     "float64": ">d",
 }
 _STRUCTS = {name: Struct(form) for name, form in _FORMATS.items()}
-_ORDERS = ("ABCD", "DCBA", "BADC", "CDAB")
 _SHORT_ORDERS = {"": "ABCD", "AB": "ABCD", "BA": "DCBA"}
 """What a type of one register may say instead."""
-_WORDS_REVERSED = frozenset({"DCBA", "CDAB"})
-_BYTES_SWAPPED = frozenset({"DCBA", "BADC"})
 _NUMBER = "-?[0-9]+(?:[.][0-9]+)?"
-HINT = f'a type ({", ".join(_FORMATS)}) and a byte order ({", ".join(_ORDERS)}): "float32 CDAB"'
+HINT = f'a type ({", ".join(_FORMATS)}) and a byte order ({", ".join(ORDERS)}): "float32 CDAB"'
 
 
 class Number(NamedTuple):
@@ -51,13 +50,13 @@ class Number(NamedTuple):
         """Give the value of registers in wire order; None for a NaN, an infinity, or registers that aren't known."""
         if any(register < 0 for register in registers):
             return None
-        data = self._ordered(pack(f">{len(registers)}H", *registers))
+        data = reorder(pack(f">{len(registers)}H", *registers), self.order)
         value: float = _STRUCTS[self.type].unpack(data)[0]
         return value if math.isfinite(value) else None
 
     def encode(self, value: float) -> tuple[int, ...]:
         """Give the registers of a value. Raises ValueError for one that the type does not hold."""
-        data = self._ordered(self._pack(value))
+        data = reorder(self._pack(value), self.order)
         return tuple(int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2))
 
     def value(self, text: str) -> float:
@@ -85,13 +84,6 @@ class Number(NamedTuple):
             raise ValueError(f"{value} does not fit into {self.type}")
         return packed
 
-    def _ordered(self, data: bytes) -> bytes:
-        """Go from the wire's order to big-endian, or back: each of the four orders is its own inverse."""
-        words = [data[at : at + 2] for at in range(0, len(data), 2)]
-        if self.order in _WORDS_REVERSED:
-            words.reverse()
-        return b"".join(word[::-1] for word in words) if self.order in _BYTES_SWAPPED else b"".join(words)
-
 
 PLAIN = Number("uint16", "ABCD")
 """What a register holds where nothing else is said."""
@@ -106,7 +98,7 @@ def parse(text: str) -> Number:
     number = Number(kind, order)
     if number.registers == 1:
         number = Number(kind, _SHORT_ORDERS.get(order, order))
-    if number.order not in _ORDERS:
+    if number.order not in ORDERS:
         raise ValueError(f"{text!r} names no byte order")
     return number
 

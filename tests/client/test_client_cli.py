@@ -79,7 +79,7 @@ def test_write_uses_the_functions_of_mbpoll(varied: Box, letters: str) -> None:
 
     mbpoll(varied, *letters.split())
     theirs = written()
-    ours = fieldgate("client", "write", varied.url("modbus"), *letters.split())
+    ours = fieldgate("client", "write", "--yes", varied.url("modbus"), *letters.split())
     assert len(theirs) == 1
     assert written() == theirs * 2
     assert (ours.stdout, ours.returncode) == ("", 0)
@@ -87,8 +87,8 @@ def test_write_uses_the_functions_of_mbpoll(varied: Box, letters: str) -> None:
 
 @pytest.mark.parametrize("door", DOORS)
 def test_what_is_written_is_read_through_every_door(box: Box, door: str) -> None:
-    assert fieldgate("client", "write", *box.where(door), "-r", "11", "0x10", "65535").returncode == 0
-    assert fieldgate("client", "write", *box.where(door), "-t", "0", "-r", "12", "0").returncode == 0
+    assert fieldgate("client", "write", "--yes", *box.where(door), "-r", "11", "0x10", "65535").returncode == 0
+    assert fieldgate("client", "write", "--yes", *box.where(door), "-t", "0", "-r", "12", "0").returncode == 0
     registers = fieldgate("client", "read", *box.where(door), "-r", "10", "-c", "4")
     assert registers.stdout == "[10]: \t17\n[11]: \t16\n[12]: \t65535 (-1)\n[13]: \t17\n"
     coils = fieldgate("client", "read", *box.where(door), "-t", "0", "-r", "11", "-c", "3")
@@ -98,9 +98,10 @@ def test_what_is_written_is_read_through_every_door(box: Box, door: str) -> None
 @pytest.mark.parametrize("door", ["tls", "ssh"])
 def test_a_refused_write_ends_with_1_and_a_hint(box: Box, door: str) -> None:
     assert fieldgate("client", "read", *box.where(door, "viewer")).stdout == "[1]: \t17\n"
-    refused = fieldgate("client", "write", *box.where(door, "viewer"), "5")
+    refused = fieldgate("client", "write", "--yes", *box.where(door, "viewer"), "5")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == (
+        "[1]: \t17 -> 5\n"
         "fieldgate: error: function 6 answered with exception 01 (illegal function)\n"
         "fieldgate: hint: the server does not serve this function, or your role may not do this here\n"
     )
@@ -121,30 +122,46 @@ def test_an_exception_tells_what_it_usually_means(box: Box, letters: str, code: 
 @pytest.mark.parametrize(
     ("verb", "rest", "says"),
     [
-        ("read", "-c 126", "one request reads 1 to 125 holding registers"),
-        ("read", "-c 0", "one request reads 1 to 125 holding registers"),
-        ("read", "-t 0 -c 2001", "one request reads 1 to 2000 coils"),
+        ("read", "-c 0", "a count is 1 to 65536"),
+        ("read", "-c 65537", "a count is 1 to 65536"),
+        ("read", "-r 65535 -t 4:INT64", "go past 65536"),
         ("read", "-r 0", "a reference is 1 to 65536"),
         ("read", "-r 65537", "a reference is 1 to 65536"),
         ("read", "-0 -r 65536", "a reference is 0 to 65535"),
         ("read", "-r 65536 -c 2", "go past 65536"),
         ("read", "-a 256", "a unit identifier is 0 to 255"),
-        ("read", "-a x", "invalid int value"),
-        ("read", "-t 2", "invalid choice"),
+        ("read", "-a x", "'x' is neither a unit nor a range"),
+        ("read", "-a 3:2", "3:2 is no range of units"),
+        ("read", "-a 1,", "'' is neither a unit nor a range"),
+        ("read", "-t 2", "0 is coil, 1 discrete input"),
+        ("read", "-t 0:hex", "a single bit has no type"),
+        ("read", "-t 4:INT33", "'INT33' is no type"),
+        ("read", "-t 4:INT32 --order ABDC", "'ABDC' is no byte order of INT32"),
+        ("read", "-t 4:int -B --order CDAB", "both name a byte order"),
+        ("read", "-l 9", "is not 10 to 86400000 milliseconds"),
+        ("read", "-1 --watch", "not allowed with argument"),
+        ("read", "-l 1000 --json", "polls have no end"),
         ("read", "-o 0", "is not 0.01 to 3600 seconds"),
         ("read", "-o nan", "is not 0.01 to 3600 seconds"),
         ("read", "-o soon", "is not 0.01 to 3600 seconds"),
-        ("read", "7", "unrecognized arguments: 7"),
+        ("read", "7", "has no file of points"),
         ("write", "", "the following arguments are required: VALUE"),
-        ("write", "1.5", "is not a whole number"),
-        ("write", "65536", "values of holding registers are 0 to 65535"),
-        ("write", "-- -1", "values of holding registers are 0 to 65535"),
-        ("write", "-t 0 2", "values of coils are 0 to 1"),
+        ("write", "1.5", "1.5 lies between two steps"),
+        ("write", "x", "'x' is no number"),
+        ("write", "65536", "65536 does not fit into UINT16 (0 to 65535)"),
+        ("write", "-- -32769", "-32769 does not fit into UINT16"),
+        ("write", "-t 4:UINT16 -1", "-1 does not fit into UINT16"),
+        ("write", "-t 4:int nan", "is no value to write"),
+        ("write", "-t 4:BIT:3 1", "fills a part of a register"),
+        ("write", "-a 1,2 1", "invalid int value"),
+        ("write", "-t 0 2", "'2' is none of"),
         ("write", "-t 3 1", "input registers are read only"),
         ("write", "-t 1 1", "discrete inputs are read only"),
         ("write", "-r 65536 1 2", "go past 65536"),
-        ("write", " ".join(["1"] * 124), "one request writes 1 to 123 holding registers"),
-        ("write", "-t 0 " + " ".join(["1"] * 1969), "one request writes 1 to 1968 coils"),
+        ("write", "1", "there is no terminal to ask on"),
+        ("write", " ".join(["1"] * 124), "124 holding registers: one request writes 1 to 123"),
+        ("write", "-t 0 " + " ".join(["1"] * 1969), "1969 coils: one request writes 1 to 1968"),
+        ("write", "-t 4:FLOAT64 " + " ".join(["1"] * 31), "124 holding registers: one request writes 1 to 123"),
         ("demo", "-r 65535", "go past 65536"),
     ],
 )
@@ -226,7 +243,7 @@ def test_the_identity_comes_from_the_environment_or_the_users_folder(box: Box, t
     home = str(tmp_path / "config")
 
     def write(*args: str, **environment: str) -> int:
-        return fieldgate("client", "write", box.url("tls"), "5", *args, **environment).returncode
+        return fieldgate("client", "write", "--yes", box.url("tls"), "5", *args, **environment).returncode
 
     assert write(XDG_CONFIG_HOME=home) == 0
     assert write(XDG_CONFIG_HOME=home, FIELDGATE_IDENTITY=viewer) == 1

@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 import signal
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
 from fieldgate_client import SiteClient, connect
-from fieldgate_client.cells import to_read, to_write
-from fieldgate_client.exchange import read, write
 from fieldgate_core.errors import DeadlineError, OutcomeUnknownError, TunnelError, TunnelLostError
 from fieldgate_core.modbus import Table
 from support.box import FIELDGATE, Box, clean_environment
 from support.peers import Relay, device, relay
 from support.site import DOORS
 
-REGISTER = to_write(1, Table.HOLDING, 1, [5], base=1)
 READ_ONE = bytes.fromhex("030000 0001")
 WRITE_ONE = bytes.fromhex("060000 0005")
+HELD = bytes.fromhex("03020011")
 
 
 async def start(*args: str) -> Process:
@@ -33,6 +31,11 @@ async def ended(process: Process) -> tuple[int | None, str, str]:
     return process.returncode, out.decode(), err.decode()
 
 
+def answers_reads(to_writes: bytes | None) -> Callable[[bytes], bytes | None]:
+    """Give the mind of a device that answers reads of one register, and writes with this."""
+    return lambda pdu: HELD if pdu == READ_ONE else to_writes
+
+
 async def test_a_read_that_is_never_answered_ends_with_4() -> None:
     async with device(lambda _: None) as silent:
         code, out, err = await ended(await start("client", "read", silent.url, "-o", "0.2"))
@@ -41,17 +44,17 @@ async def test_a_read_that_is_never_answered_ends_with_4() -> None:
 
 
 async def test_a_write_that_is_never_answered_ends_with_5() -> None:
-    async with device(lambda _: None) as silent:
-        code, out, err = await ended(await start("client", "write", silent.url, "5", "-o", "0.2"))
-    assert (code, out, silent.requests) == (5, "", [WRITE_ONE])
+    async with device(answers_reads(None)) as silent:
+        code, out, err = await ended(await start("client", "write", "--yes", silent.url, "5", "-o", "0.2"))
+    assert (code, out, silent.requests) == (5, "", [READ_ONE, WRITE_ONE])
     assert "outcome of a write (function 6) is unknown" in err
     assert "fieldgate: hint: read the value back" in err
 
 
 async def test_a_write_whose_peer_closes_ends_with_5_and_was_sent_once() -> None:
-    async with device(lambda _: b"") as closing:
-        code, _, err = await ended(await start("client", "write", closing.url, "5"))
-    assert (code, closing.requests) == (5, [WRITE_ONE])
+    async with device(answers_reads(b"")) as closing:
+        code, _, err = await ended(await start("client", "write", "--yes", closing.url, "5"))
+    assert (code, closing.requests) == (5, [READ_ONE, WRITE_ONE])
     assert "outcome of a write (function 6) is unknown" in err
 
 
@@ -63,12 +66,14 @@ async def test_a_read_whose_peer_closes_ends_with_3_and_was_sent_once() -> None:
 
 
 async def test_ctrl_c_while_a_write_waits_says_that_its_outcome_is_unknown() -> None:
-    async with device(lambda _: None) as silent:
-        process = await start("client", "write", silent.url, "5", "-o", "60")
-        await silent.asked.wait()
+    async with device(answers_reads(None)) as silent:
+        process = await start("client", "write", "--yes", silent.url, "5", "-o", "60")
+        while WRITE_ONE not in silent.requests:
+            await silent.asked.wait()
+            silent.asked.clear()
         process.send_signal(signal.SIGINT)
         code, _, err = await ended(process)
-    assert (code, silent.requests) == (5, [WRITE_ONE])
+    assert (code, silent.requests) == (5, [READ_ONE, WRITE_ONE])
     assert "stopped before its answer came" in err
 
 
@@ -93,10 +98,9 @@ async def test_ctrl_c_while_a_read_waits_just_stops() -> None:
 async def test_a_reply_that_does_not_echo_the_write_leaves_its_outcome_unknown(
     table: Table, values: list[int], reply: str
 ) -> None:
-    cells = to_write(1, table, 1, values, base=1)
     async with device(lambda _: bytes.fromhex(reply)) as confused, connect(confused.url) as client:
         with pytest.raises(OutcomeUnknownError, match="not this write's"):
-            await write(client, cells, values)
+            await client.write_cells(table, 0, values)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +110,7 @@ async def test_a_reply_that_does_not_echo_the_write_leaves_its_outcome_unknown(
 async def test_a_reply_of_another_length_is_an_error(table: Table, count: int, reply: str) -> None:
     async with device(lambda _: bytes.fromhex(reply)) as confused, connect(confused.url) as client:
         with pytest.raises(TunnelError, match=f"and {count} were asked for"):
-            await read(client, to_read(1, table, 1, count, base=1))
+            await client.read_cells(table, 0, count)
 
 
 def frames(sent: bytes, door: str) -> int:
@@ -125,7 +129,7 @@ async def stalled(box: Box, door: str, *, deadline: float) -> AsyncIterator[tupl
     async with relay(box.ports[door]) as line:
         url = box.url(door).replace(str(box.ports[door]), str(line.port))
         async with connect(url, identity=identity, reply_deadline=deadline) as client:
-            assert await read(client, REGISTER) == [17]
+            assert await client.read_holding(0) == [17]
             box.process.send_signal(signal.SIGSTOP)
             line.mark()
             try:
@@ -138,7 +142,7 @@ async def stalled(box: Box, door: str, *, deadline: float) -> AsyncIterator[tupl
 @pytest.mark.parametrize("door", DOORS)
 async def test_a_server_that_dies_while_a_read_waits_is_a_lost_tunnel(box: Box, door: str) -> None:
     async with stalled(box, door, deadline=60) as (client, line):
-        waiting = asyncio.ensure_future(read(client, REGISTER))
+        waiting = asyncio.ensure_future(client.read_holding(0))
         await line.seen.wait()
         box.process.kill()
         with pytest.raises(TunnelLostError):
@@ -150,13 +154,13 @@ async def test_a_server_that_dies_while_a_read_waits_is_a_lost_tunnel(box: Box, 
 @pytest.mark.parametrize("door", DOORS)
 async def test_a_server_that_dies_while_a_write_waits_leaves_its_outcome_unknown(box: Box, door: str) -> None:
     async with stalled(box, door, deadline=60) as (client, line):
-        waiting = asyncio.ensure_future(write(client, REGISTER, [5]))
+        waiting = asyncio.ensure_future(client.write_holding(0, [5]))
         await line.seen.wait()
         box.process.kill()
         with pytest.raises(OutcomeUnknownError):
             await waiting
         with pytest.raises(TunnelLostError):
-            await write(client, REGISTER, [5])
+            await client.write_holding(0, [5])
     if door != "ssh":
         assert frames(line.sent, door) == 1
 
@@ -165,8 +169,8 @@ async def test_a_server_that_dies_while_a_write_waits_leaves_its_outcome_unknown
 async def test_a_server_that_stands_still_is_a_deadline_for_a_read_and_unknown_for_a_write(box: Box, door: str) -> None:
     async with stalled(box, door, deadline=0.2) as (client, line):
         with pytest.raises(DeadlineError):
-            await read(client, REGISTER)
+            await client.read_holding(0)
         with pytest.raises(OutcomeUnknownError):
-            await write(client, REGISTER, [5])
+            await client.write_holding(0, [5])
     if door != "ssh":
         assert frames(line.sent, door) == 2

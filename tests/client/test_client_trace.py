@@ -49,10 +49,19 @@ def test_a_read_shows_its_request_and_its_reply_on_stderr(box: Box, door: str) -
     assert (traced.returncode, traced.stdout, traced.stderr) == (0, plain.stdout, READ)
 
 
+def traced_read(transaction: int, coil: int) -> str:
+    """Give the trace of a read of coil 1."""
+    read = transaction.to_bytes(2) + bytes.fromhex("0000 0006 01 01 0001 0001")
+    reply = transaction.to_bytes(2) + bytes.fromhex("0000 0004 01 01 01") + bytes((coil,))
+    return f"{text(read, reply=False)}\n{text(reply, reply=True, request=read)}\n"
+
+
 def test_a_write_shows_its_frames_before_it_says_that_it_is_done(box: Box) -> None:
-    written = fieldgate("client", "write", box.url("modbus"), "-t", "0", "-r", "2", "0", "--trace")
-    frame = bytes.fromhex("0001 0000 0006 01 05 0001 0000")
-    shown = f"{text(frame, reply=False)}\n{text(frame, reply=True)}\nWritten 1 references.\n"
+    written = fieldgate("client", "write", "--yes", box.url("modbus"), "-t", "0", "-r", "2", "0", "--trace")
+    write = bytes.fromhex("0002 0000 0006 01 05 0001 0000")
+    before, after = (traced_read(at, bit) for at, bit in ((1, 1), (3, 0)))
+    done = f"{text(write, reply=False)}\n{text(write, reply=True)}\n"
+    shown = f"{before}[2]: \t1 -> 0\n{done}{after}Written 1 references.\n"
     assert (written.returncode, written.stdout, written.stderr) == (0, "", shown)
 
 
@@ -75,7 +84,7 @@ def test_a_reader_of_the_trace_that_goes_away_does_not_stop_a_write(box: Box) ->
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        command = [*FIELDGATE, "client", "write", box.url("modbus"), "-r", "3", "99", "--trace"]
+        command = [*FIELDGATE, "client", "write", "--yes", box.url("modbus"), "-r", "3", "99", "--trace"]
         subprocess.run(command, env=clean_environment(), stderr=writing, check=False)
     finally:
         os.close(writing)
@@ -94,15 +103,15 @@ async def by_hand() -> AsyncIterator[tuple[str, Future[Streams]]]:
 async def test_a_reply_in_two_pieces_is_shown_once_and_with_its_addresses() -> None:
     shown: list[str] = []
     async with by_hand() as (url, connected), connect(url, trace=shown.append) as client:
-        asking = asyncio.ensure_future(client.read_holding_registers(4, count=1, device_id=1))
+        asking = asyncio.ensure_future(client.read_holding(4))
         reader, writer = await connected
         request = await reader.readexactly(12)
         assert shown == [text(request, reply=False)]
         writer.write(REPLY[:8])
-        while not client.ctx.recv_buffer:
+        while not client._line._pipeline._buffer:
             await asyncio.sleep(0.001)
         writer.write(REPLY[8:])
-        assert (await asking).registers == [555]
+        assert await asking == [555]
     assert shown[1:] == [text(REPLY, reply=True, request=request)]
     assert shown[1].endswith("\n  Register 4: 555 (02 2b)")
 
@@ -110,8 +119,9 @@ async def test_a_reply_in_two_pieces_is_shown_once_and_with_its_addresses() -> N
 async def test_the_start_of_a_reply_that_was_cut_off_is_shown() -> None:
     shown: list[str] = []
     async with by_hand() as (url, connected), connect(url, trace=shown.append) as client:
-        asking = asyncio.ensure_future(client.read_holding_registers(4, count=1, device_id=1))
-        _, writer = await connected
+        asking = asyncio.ensure_future(client.read_holding(4))
+        reader, writer = await connected
+        await reader.readexactly(12)
         writer.write(REPLY[:-1])
         writer.close()
         with pytest.raises(TunnelLostError):

@@ -143,9 +143,9 @@ async def test_the_client_speaks_mbap_inside_tls_to_a_stock_server(site_pki: Pki
         assert process.stdin is not None
         assert process.stdout is not None
         async with connect(f"modbus+tls://localhost:{port}", identity=site_pki.client("viewer")) as client:
-            asked = asyncio.ensure_future(client.read_holding_registers(0, device_id=1))
+            asked = asyncio.ensure_future(client.read_holding(0))
             request = await asyncio.to_thread(process.stdout.read, len(READ))
             assert request[2:] == READ[2:]
             process.stdin.write(request[:2] + READ_REPLY[2:])
             process.stdin.flush()
-            assert (await asked).registers == [17]
+            assert await asked == [17]

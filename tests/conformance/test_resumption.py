@@ -136,7 +136,7 @@ async def test_our_client_resumes_when_it_comes_back(site: Site, tmp_path: Path,
     with tapped(site.app.ports["tls"]) as tap:
         for _ in range(3):
             async with connect(f"modbus+tls://{url}:{tap.port}", identity=viewer) as client:
-                assert (await client.read_holding_registers(0, device_id=1)).registers == [17]
+                assert await client.read_holding(0) == [17]
             sizes.append(len(tap.answered))
         # the server has shown its chain the first time only
         assert sizes[0] > 1200
@@ -144,12 +144,12 @@ async def test_our_client_resumes_when_it_comes_back(site: Site, tmp_path: Path,
         # another name was never verified, so it is offered nothing
         other = {"localhost": "127.0.0.1", "127.0.0.1": "localhost"}[url]
         async with connect(f"modbus+tls://{other}:{tap.port}", identity=viewer) as client:
-            assert (await client.read_holding_registers(0, device_id=1)).registers == [17]
+            assert await client.read_holding(0) == [17]
         assert len(tap.answered) > 1200
         # nor is anybody, once a file of the identity is another
         (viewer / "tls-server-ca.pem").write_bytes((viewer / "tls-server-ca.pem").read_bytes() + b"\n")
         async with connect(f"modbus+tls://{url}:{tap.port}", identity=viewer) as client:
-            assert (await client.read_holding_registers(0, device_id=1)).registers == [17]
+            assert await client.read_holding(0) == [17]
         assert len(tap.answered) > 1200
 
 
@@ -159,11 +159,11 @@ async def test_our_client_forgets_the_session_of_a_connection_that_failed(site: 
     with tapped(site.app.ports["tls"]) as tap:
         url = f"modbus+tls://localhost:{tap.port}"
         async with connect(url, identity=viewer) as client:
-            assert (await client.read_holding_registers(0, device_id=1)).registers == [17]
+            assert await client.read_holding(0) == [17]
             tap.put(b"\x17\x03\x03\x00\x20" + bytes(32))
             await line_with(site, "state=closed", "door=tls")
             with pytest.raises(FieldgateError):
-                await client.read_holding_registers(0, device_id=1)
+                await client.read_holding(0)
     assert sessions_of(viewer).take("localhost", tap.port) is None
 
 
@@ -176,7 +176,7 @@ async def test_a_session_is_offered_no_longer_than_the_servers_certificate_holds
     ends = certificate.not_valid_after_utc.timestamp()
     for now, offered in ((ends - 1, True), (ends, False)):
         async with connect(f"modbus+tls://localhost:{port}", identity=viewer) as client:
-            assert (await client.read_holding_registers(0, device_id=1)).registers == [17]
+            assert await client.read_holding(0) == [17]
         with monkeypatch.context() as patch:
             patch.setattr(resumption, "time", SimpleNamespace(time=lambda now=now: now))
             assert (sessions_of(viewer).take("localhost", port) is not None) is offered
@@ -193,6 +193,6 @@ async def test_the_door_forgets_its_sessions_before_they_are_too_many(
     for turn in range(8):
         viewer = copied(site.pki, tmp_path / str(turn))
         async with connect(f"modbus+tls://localhost:{site.app.ports['tls']}", identity=viewer) as client:
-            assert (await client.read_holding_registers(0, device_id=1)).registers == [17]
+            assert await client.read_holding(0) == [17]
         assert door._identity.context.session_stats()["number"] <= 3
     assert door._identity.context is not before

@@ -217,7 +217,7 @@ async def test_a_client_goes_by_the_crl_in_its_folder(site: Site, tmp_path: Path
     url = f"modbus+tls://localhost:{site.app.ports['tls']}"
     if not told:
         async with connect(url, identity=identity) as client:
-            assert (await client.read_holding_registers(0, device_id=1)).registers == [17]
+            assert await client.read_holding(0) == [17]
         return
     with pytest.raises(NotTrustedError, match=told):
         async with connect(url, identity=identity):

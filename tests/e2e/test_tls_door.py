@@ -204,9 +204,9 @@ async def test_our_client_learns_of_the_refusal_with_its_first_request(
     identity = odd_client(what, site.pki, other_pki).identity(site.pki, tmp_path / "odd")
     with pytest.raises(RejectedError, match="does not accept our certificate"):
         async with connect(url, identity=identity) as client:
-            await client.read_holding_registers(0, device_id=1)
+            await client.read_holding(0)
     async with connect(url, identity=site.pki.client("viewer")) as client:
-        assert (await client.read_holding_registers(0, device_id=1)).registers == [17]
+        assert await client.read_holding(0) == [17]
 
 
 # the server's own certificate
@@ -255,7 +255,7 @@ async def test_our_client_verifies_the_server(site_pki: Pki, other_pki: Pki, tmp
         viewer = site_pki.client("viewer")
         if what == "in order":
             async with connect(url, identity=viewer) as client:
-                assert (await client.read_holding_registers(0, device_id=1)).registers == [17]
+                assert await client.read_holding(0) == [17]
             return
         with pytest.raises(NotTrustedError, match=SERVERS[what]) as refused:
             async with connect(url, identity=viewer):

@@ -29,14 +29,13 @@ def home(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 async def test_port_key_and_known_hosts_of_the_user_are_used(home: Path) -> None:
     async with connect("modbus+ssh://operator@127.0.0.1") as client:
-        reply = await client.read_holding_registers(0, count=1, device_id=1)
-        assert reply.registers == [17]
+        assert await client.read_holding(0) == [17]
 
 
 async def test_a_port_in_the_url_goes_before_the_configured_one(home: Path, site: Site) -> None:
     (home / "config").write_text("Host 127.0.0.1\n  Port 1\n")
     async with connect(f"modbus+ssh://operator@127.0.0.1:{site.app.ports['ssh']}") as client:
-        assert not (await client.read_holding_registers(0, count=1, device_id=1)).isError()
+        assert await client.read_holding(0) == [17]
     with pytest.raises(UnreachableError):
         async with connect("modbus+ssh://operator@127.0.0.1"):
             pass

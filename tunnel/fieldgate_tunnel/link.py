@@ -21,7 +21,8 @@ from fieldgate_core.url import SiteUrl
 from fieldgate_tunnel.backoff import Backoff
 from fieldgate_tunnel.budget import Budget, Level
 from fieldgate_tunnel.carrier import Carrier
-from fieldgate_tunnel.dialers import Tunnel, explain, open_tunnel
+from fieldgate_tunnel.dialers import Tunnel, open_tunnel
+from fieldgate_tunnel.faults import explain
 from fieldgate_tunnel.keepalive import NORMAL, Due, Keepalive, Probe, Pulse
 from fieldgate_tunnel.link_events import (
     BudgetWarning,

@@ -1,0 +1,195 @@
+"""The CSV of modpoll (the Python one, by gavinying): rows of device, poll and ref, read and written; pure.
+
+Source: modpoll's README. It sends addresses as they are written, yet files are found that count from 1 or use
+Modicon's numbers: the reader has to be told. It has no place for offset, limits, precision and description.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from enum import StrEnum
+
+from fieldgate_client.grouping import Read, plan
+from fieldgate_client.maps.model import Exported, Gathering, Imported, listed, located, lost
+from fieldgate_client.points import Point
+from fieldgate_client.values import Encoding
+from fieldgate_core.errors import ConfigError
+from fieldgate_core.modbus import Table
+
+CARRIED = frozenset({"name", "table", "address", "encoding", "unit_id", "scale", "unit", "writable"})
+_TABLES = {
+    "coil": Table.COILS,
+    "discrete_input": Table.DISCRETE,
+    "holding_register": Table.HOLDING,
+    "input_register": Table.INPUT,
+}
+_WORD_OF_TABLE = {table: word for word, table in _TABLES.items()}
+_ORDERS = {"BE_BE": "ABCD", "LE_BE": "BADC", "LE_LE": "DCBA", "BE_LE": "CDAB"}
+"""Byte order, then word order."""
+_WORD_OF_ORDER = {"AB": "BE_BE", "BA": "LE_LE"} | {order: word for word, order in _ORDERS.items()}
+_TYPES = ("uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
+_MODICON_DIGITS = {Table.COILS: 0, Table.DISCRETE: 1, Table.INPUT: 3, Table.HOLDING: 4}
+_MOST_REGISTERS = 123
+"""What modpoll asks for at most in one poll."""
+
+
+class AddressBase(StrEnum):
+    """What the first address of a table is called: 0, 1, or by Modicon's digit (40001, 400001)."""
+
+    ZERO = "0"
+    ONE = "1"
+    MODICON = "modicon"
+
+    def address(self, table: Table, number: int) -> int:
+        """Give the address from 0. Raises ValueError for a number of another table."""
+        if self is not AddressBase.MODICON:
+            return number - (self is AddressBase.ONE)
+        digit = _MODICON_DIGITS[table]
+        for first, count in ((10000 * digit, 9999), (100000 * digit, 65536)):
+            if first < number <= first + count:
+                return number - first - 1
+        raise ValueError(f"{number} is no {_WORD_OF_TABLE[table]} by Modicon's numbers")
+
+
+def read(text: str, where: str, *, base: AddressBase, device: str | None = None) -> Imported:
+    """Read the points of all devices, or of the one named `device`. Raises ConfigError."""
+    found = Gathering()
+    name, unit, poll = "", None, None
+    rows = csv.reader(io.StringIO(text))
+    for row in rows:
+        cells = [cell.strip() for cell in row]
+        place = f"{where}, line {rows.line_num}"
+        if not any(cells) or cells[0].startswith("#"):
+            continue
+        cells += [""] * (7 - len(cells))
+        match cells[0]:
+            case "device":
+                name, unit, poll = cells[1], _whole(place, "device", cells[2]), None
+            case "poll":
+                poll = _poll(place, cells)
+            case "ref":
+                if poll is None or unit is None:
+                    raise ConfigError(place, "a ref comes after a device and a poll")
+                if device in {None, name}:
+                    _ref(place, cells, found, name=name, unit=unit, poll=poll, base=base)
+            case kind:
+                raise ConfigError(place, f"{kind!r} is no row of modpoll's", hint="rows are device, poll and ref")
+    return found.result(where)
+
+
+def write(points: Sequence[Point]) -> Exported:
+    """Write points as a device for each unit, polled in as few requests as modpoll allows."""
+    warnings = [
+        f"left out, for it has no {point.encoding}: {point.name}" for point in points if _type(point.encoding) is None
+    ]
+    written = [point for point in points if _type(point.encoding) is not None]
+    if unsaid := [point.name for point in written if point.unit_id is None]:
+        warnings.append(f"names a unit for every device, and 1 is written for {listed(unsaid)}")
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    for unit in dict.fromkeys(point.unit_id for point in written):
+        rows.writerow(["device", "fieldgate" if unit is None else f"fieldgate-{unit}", 1 if unit is None else unit])
+        members = [point for point in written if point.unit_id == unit]
+        for order in dict.fromkeys(_WORD_OF_ORDER[point.encoding.order] for point in members):
+            alike = [point for point in members if _WORD_OF_ORDER[point.encoding.order] == order]
+            for poll in plan(alike, unit=1, most_registers=_MOST_REGISTERS):
+                rows.writerows(_rows(poll, order))
+    return Exported(text.getvalue(), (*warnings, *lost(written, CARRIED)))
+
+
+def _rows(poll: Read, order: str) -> list[list[str | int | float]]:
+    rows: list[list[str | int | float]] = [
+        ["poll", _WORD_OF_TABLE[poll.table], poll.range.start, poll.range.count, order]
+    ]
+    for point in poll.points:
+        address = f"{point.address}:{point.encoding.bit}" if point.encoding.type == "BIT" else point.address
+        access = "rw" if point.writable else "r"
+        scale = "" if point.scale == 1 else repr(point.scale)
+        cells: list[str | int | float] = [
+            "ref",
+            point.name,
+            address,
+            _type(point.encoding) or "",
+            access,
+            point.unit,
+            scale,
+        ]
+        while cells[-1] == "":
+            cells.pop()
+        rows.append(cells)
+    return rows
+
+
+def _type(encoding: Encoding) -> str | None:
+    match encoding.type:
+        case "BOOL":
+            return "bool"
+        case "BIT":
+            return "bool" if encoding.order == "AB" else None
+        case "STRING":
+            return f"string{2 * encoding.length}"
+        case kind:
+            return kind.lower() if kind.lower() in _TYPES else None
+
+
+def _poll(where: str, cells: list[str]) -> tuple[Table, str]:
+    if cells[1] not in _TABLES:
+        raise ConfigError(where, f"{cells[1]!r} is no table of modpoll's", hint=f"known are {', '.join(_TABLES)}")
+    order = cells[4].upper() or "BE_BE"
+    if order not in _ORDERS:
+        raise ConfigError(where, f"{cells[4]!r} is no byte order of modpoll's", hint=f"known are {', '.join(_ORDERS)}")
+    return _TABLES[cells[1]], _ORDERS[order]
+
+
+def _ref(  # noqa: PLR0913
+    where: str, cells: list[str], found: Gathering, *, name: str, unit: int, poll: tuple[Table, str], base: AddressBase
+) -> None:
+    _, label, address, kind, access, text, scale, *rest = cells
+    if kind in {"bool8", "bool16"}:
+        found.leave_out(where, f"{label} is left out: {kind} is several bits under one name")
+        return
+    table, order = poll
+    number, _, bit = address.partition(":")
+    with located(where):
+        point = Point(
+            name=label,
+            table=table,
+            address=base.address(table, _whole(where, "address", number)),
+            encoding=_encoding(where, table, kind, order, bit),
+            unit_id=unit,
+            unit=text,
+            scale=_scale(where, scale),
+            writable="w" in access,
+        )
+    found.add(where, point, [name])
+    if any(rest):
+        found.leave_out(where, f"left out: {', '.join(filter(None, rest))}")
+
+
+def _encoding(where: str, table: Table, kind: str, order: str, bit: str) -> Encoding:
+    if kind == "bool":
+        return Encoding("BOOL") if table.is_bits else Encoding("BIT", bit=_whole(where, "bit", bit or "0"))
+    if match := re.fullmatch(r"string([0-9]+)", kind):
+        return Encoding("STRING", order, (int(match[1]) + 1) // 2)
+    if kind not in _TYPES:
+        raise ConfigError(
+            where, f"{kind!r} is no type of modpoll's", hint=f"known are {', '.join(_TYPES)}, bool, string8"
+        )
+    return Encoding(kind, order)
+
+
+def _whole(where: str, what: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(where, f"{what} must be a whole number, not {text!r}") from None
+
+
+def _scale(where: str, text: str) -> float:
+    try:
+        return float(text or 1)
+    except ValueError:
+        raise ConfigError(where, f"scale must be a number, not {text!r}") from None
