@@ -53,8 +53,7 @@ FORMATS = {
         lambda point: modpoll.CARRIED,
         lambda point: (
             "8" not in point.encoding.type
-            and point.encoding.type != "FLOAT16"
-            and (point.encoding.type != "BIT" or point.encoding.order == "AB")
+            and (point.encoding.type != "STRING" or point.encoding.order == "AB")
             and point.unit_id is not None
         ),
     ),
@@ -74,7 +73,7 @@ FORMATS = {
 finite = st.floats(allow_nan=False, allow_infinity=False)
 lines = st.text("abz09 _-:#,'\"\\{}[]%=°³é€\U0001f50b", max_size=8).map(str.strip)
 names = st.text("abzA09_", min_size=1, max_size=8) | lines.map(
-    lambda text: text.replace("=", "").lstrip("-").strip() or "-".join("xy")
+    lambda text: text.replace("=", "").lstrip("- ").strip() or "-".join("xy")
 )
 
 
