@@ -159,6 +159,12 @@ def test_the_meter_is_read_with_few_requests() -> None:
         ),
         (
             telegraf.read,
+            '[[inputs.modbus]]\nholding_registers = [{name="a", byte_order="AB", data_type="STRING", address=[1]}]',
+            "holding_registers[0]: data_type",
+            "STRING has no place in the register style",
+        ),
+        (
+            telegraf.read,
             '[[inputs.modbus]]\ncoils = [{name="a", address=[1,3]}]',
             "coils[0]: address",
             "not consecutive",

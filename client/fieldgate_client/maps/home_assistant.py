@@ -156,7 +156,7 @@ def _sensor(entry: Entry, hub: str, found: Gathering) -> None:
 
 
 def _encoding(entry: Entry) -> Encoding | None:
-    """Give the encoding of a sensor; None for what points have no type for. Raises ValueError for a wrong type or swap."""
+    """Give the encoding of a sensor; None for what points have no type for. Raises ValueError for wrong words."""
     kind = entry.text("data_type", "int16").lower()
     swap = entry.text("swap", "none")
     if swap not in _SWAPS:
