@@ -120,8 +120,9 @@ def by_name(found: Sequence[Point]) -> dict[str, Point]:
     return {point.name: point for point in found}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=rounds(40, 2000))
+@settings(max_examples=rounds(25, 300))
 @given(chosen=maps)
 def test_what_a_format_can_say_comes_back_as_it_was(name: str, chosen: list[Point]) -> None:
     form = FORMATS[name]
@@ -134,8 +135,9 @@ def test_what_a_format_can_say_comes_back_as_it_was(name: str, chosen: list[Poin
     assert len(imported.points) == len(said)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=rounds(40, 2000))
+@settings(max_examples=rounds(25, 300))
 @given(chosen=maps)
 def test_what_a_format_cannot_say_is_said_by_name(name: str, chosen: list[Point]) -> None:
     form = FORMATS[name]
@@ -147,8 +149,9 @@ def test_what_a_format_cannot_say_is_said_by_name(name: str, chosen: list[Point]
             assert any(point.name in line for line in exported.warnings), point.name
 
 
+@pytest.mark.long
 @given(maps)
-@settings(max_examples=rounds(40, 2000))
+@settings(max_examples=rounds(25, 300))
 def test_our_own_file_says_everything(chosen: list[Point]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "points.toml"
