@@ -159,6 +159,12 @@ def test_the_meter_is_read_with_few_requests() -> None:
         ),
         (
             telegraf.read,
+            '[[inputs.modbus]]\nholding_registers = [{name="a", byte_order="AB", data_type="STRING", address=[1]}]',
+            "holding_registers[0]: data_type",
+            "STRING has no place in the register style",
+        ),
+        (
+            telegraf.read,
             '[[inputs.modbus]]\ncoils = [{name="a", address=[1,3]}]',
             "coils[0]: address",
             "not consecutive",
@@ -221,6 +227,8 @@ def test_what_is_wrong_is_told_with_its_place(read: Read, text: str, where: str,
         ("device,d,1\npoll,holding_register,0,9,BE_BE\nref,a,x,int16,r", 3, "address must be a whole number"),
         ("device,d,1\npoll,holding_register,0,9,BE_BE\nref,a,1,int8,r", 3, "'int8' is no type"),
         ("device,d,1\npoll,input_register,0,9,BE_BE\nref,a,1,int16,rw", 3, "never written"),
+        ("device,d,1\npoll,coil,0,8,BE_BE\nref,a,1,bool,r", 3, "a lies outside its poll"),
+        ("device,d,1\npoll,coil,0,8,BE_BE\nref,a,0,int16,r", 3, "are BOOL"),
         ("poller,d,1", 1, "'poller' is no row"),
     ],
 )
@@ -274,6 +282,8 @@ def test_home_assistants_own_ways() -> None:
     - name: hub
       sensors:
         - {name: custom float, address: 1, data_type: custom, structure: ">f", count: 2}
+        - {name: turned, address: 9, data_type: string, count: 4, swap: word}
+        - {name: swapped, address: 13, data_type: string, count: 4, swap: byte}
         - {name: two numbers, address: 3, data_type: custom, structure: ">hh", count: 2}
       binary_sensors:
         - {name: door, address: 5, input_type: discrete_input}
@@ -285,35 +295,55 @@ def test_home_assistants_own_ways() -> None:
     found = home_assistant.read(text, "m")
     assert [(point.name, str(point.encoding), str(point.table), point.writable) for point in found.points] == [
         ("custom float", "FLOAT32 ABCD", "holding", False),
+        ("swapped", "STRING 4 BA", "holding", False),
         ("door", "BOOL", "discrete", False),
         ("flag", "BIT 0 AB", "holding", False),
         ("pump", "BOOL", "coils", True),
         ("mode", "UINT16 AB", "holding", True),
     ]
     assert any("two numbers is left out" in line for line in found.warnings)
+    assert any("turned is left out" in line for line in found.warnings)
     assert any("(mode): left out: command_on" in line for line in found.warnings)
 
 
 def test_modpolls_own_ways() -> None:
+    """As modpoll 1.6 reads it: coils in groups of eight from the poll's start, texts without a byte order."""
     rows = """device,one,1
-poll,holding_register,0,9,LE_BE
+poll,holding_register,0x0,9,LE_BE
 ref,alarm,3:15,bool,r
+ref,status,3,bool,r
 ref,text,4,string5,rw
-poll,coil,0,16
+ref,small,8,float16,r
+poll,holding_register,20,2
+ref,unsaid,20,int32,r
+poll,coil,0,10,
 ref,group,0,bool8,rw
-ref,pump,3,bool,rw
+ref,rest,1,bool8,rw
+poll,coil,40,1,BE_BE
+ref,pump,40,bool,rw
 device,two,2
-poll,coil,0,16,BE_BE
+poll,coil,9,1,BE_BE
 ref,pump,9,bool,r,,,more"""
     found = modpoll.read(rows, "m", base=AddressBase.ZERO)
-    assert [(point.name, str(point.encoding), point.unit_id) for point in found.points] == [
-        ("alarm", "BIT 15 AB", 1),
-        ("text", "STRING 3 BA", 1),
-        ("pump", "BOOL", 1),
-        ("pump_two", "BOOL", 2),
+    coils = [(f"group_{number}", number, "BOOL", 1) for number in range(8)]
+    assert [(point.name, point.address, str(point.encoding), point.unit_id) for point in found.points] == [
+        ("alarm", 3, "BIT 15 BA", 1),
+        ("text", 4, "STRING 3 AB", 1),
+        ("small", 8, "FLOAT16 BA", 1),
+        ("unsaid", 20, "INT32 CDAB", 1),
+        *coils,
+        ("rest_0", 8, "BOOL", 1),
+        ("rest_1", 9, "BOOL", 1),
+        ("pump", 40, "BOOL", 1),
+        ("pump_two", 9, "BOOL", 2),
     ]
-    assert any("group is left out" in line for line in found.warnings)
-    assert any("left out: more" in line for line in found.warnings)
+    for part in (
+        "status is left out",
+        "group is 8 coils: group_0 to group_7 here",
+        "rest is 2 coils",
+        "left out: more",
+    ):
+        assert any(part in line for line in found.warnings), part
     assert [point.name for point in modpoll.read(rows, "m", base=AddressBase.ZERO, device="two").points] == ["pump"]
 
 

@@ -139,7 +139,7 @@ def _sensor(entry: Entry, hub: str, found: Gathering) -> None:
     with located(entry.where):
         encoding = _encoding(entry)
     if encoding is None:
-        found.leave_out(entry.where, f"{name} is left out: its structure is not one plain number")
+        found.leave_out(entry.where, f"{name} is left out: its registers are no plain number or text")
         return
     is_number = encoding.type != "STRING"
     _add(
@@ -156,7 +156,7 @@ def _sensor(entry: Entry, hub: str, found: Gathering) -> None:
 
 
 def _encoding(entry: Entry) -> Encoding | None:
-    """Give the encoding of a sensor; None for a structure of its own. Raises ValueError for a wrong type or swap."""
+    """Give the encoding of a sensor; None for what points have no type for. Raises ValueError for wrong words."""
     kind = entry.text("data_type", "int16").lower()
     swap = entry.text("swap", "none")
     if swap not in _SWAPS:
@@ -167,8 +167,10 @@ def _encoding(entry: Entry) -> Encoding | None:
         return None if structure is None else Encoding(structure, _SWAPS[swap])
     if kind not in _TYPES:
         raise ValueError(f"{kind!r} is no data_type; known are {', '.join(_TYPES)}")
-    count = entry.whole("count", 1)
-    return Encoding(kind, _SWAPS[swap], count if kind == "string" else 1)
+    if kind != "string":
+        return Encoding(kind, _SWAPS[swap])
+    # word swap turns the registers of a text around, which is no text of ours
+    return None if "word" in swap else Encoding(kind, _SWAPS[swap], entry.whole("count", 1))
 
 
 def _table(entry: Entry, key: str, default: str) -> Table:

@@ -1,7 +1,8 @@
 """The CSV of modpoll (the Python one, by gavinying): rows of device, poll and ref, read and written; pure.
 
-Source: modpoll's README. It sends addresses as they are written, yet files are found that count from 1 or use
-Modicon's numbers: the reader has to be told. It has no place for offset, limits, precision and description.
+Source: modpoll 1.6. It sends addresses as they are written, yet files are found that count from 1 or use Modicon's
+numbers: the reader has to be told. Coils come in groups of eight from the start of a poll; texts have no byte order.
+It has no place for offset, limits, precision and description.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ import csv
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from fieldgate_client.grouping import Read, plan
 from fieldgate_client.maps.model import Exported, Gathering, Imported, listed, located, lost
 from fieldgate_client.points import Point
 from fieldgate_client.values import Encoding
 from fieldgate_core.errors import ConfigError
-from fieldgate_core.modbus import Table
+from fieldgate_core.modbus import Table, unit_id
 
 CARRIED = frozenset({"name", "table", "address", "encoding", "unit_id", "scale", "unit", "writable"})
 _TABLES = {
@@ -29,8 +32,10 @@ _TABLES = {
 _WORD_OF_TABLE = {table: word for word, table in _TABLES.items()}
 _ORDERS = {"BE_BE": "ABCD", "LE_BE": "BADC", "LE_LE": "DCBA", "BE_LE": "CDAB"}
 """Byte order, then word order."""
+_ORDER_UNSAID = "BE_LE"
+_BITS = {"bool": 8, "bool8": 8, "bool16": 16}
 _WORD_OF_ORDER = {"AB": "BE_BE", "BA": "LE_LE"} | {order: word for word, order in _ORDERS.items()}
-_TYPES = ("uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
+_TYPES = ("uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64")
 _MODICON_DIGITS = {Table.COILS: 0, Table.DISCRETE: 1, Table.INPUT: 3, Table.HOLDING: 4}
 _MOST_REGISTERS = 123
 """What modpoll asks for at most in one poll."""
@@ -54,6 +59,13 @@ class AddressBase(StrEnum):
         raise ValueError(f"{number} is no {_WORD_OF_TABLE[table]} by Modicon's numbers")
 
 
+class _Poll(NamedTuple):
+    table: Table
+    order: str
+    start: int
+    size: int
+
+
 def read(text: str, where: str, *, base: AddressBase, device: str | None = None) -> Imported:
     """Read the points of all devices, or of the one named `device`. Raises ConfigError."""
     found = Gathering()
@@ -69,7 +81,7 @@ def read(text: str, where: str, *, base: AddressBase, device: str | None = None)
             case "device":
                 name, unit, poll = cells[1], _whole(place, "device", cells[2]), None
             case "poll":
-                poll = _poll(place, cells)
+                poll = _poll(place, cells, base)
             case "ref":
                 if poll is None or unit is None:
                     raise ConfigError(place, "a ref comes after a device and a poll")
@@ -95,7 +107,9 @@ def write(points: Sequence[Point]) -> Exported:
         members = [point for point in written if point.unit_id == unit]
         for order in dict.fromkeys(_WORD_OF_ORDER[point.encoding.order] for point in members):
             alike = [point for point in members if _WORD_OF_ORDER[point.encoding.order] == order]
-            for poll in plan(alike, unit=1, most_registers=_MOST_REGISTERS):
+            coils = [Read(unit_id(1), point.table, point.cells, (point,)) for point in alike if point.table.is_bits]
+            registers = [point for point in alike if not point.table.is_bits]
+            for poll in (*coils, *plan(registers, unit=1, most_registers=_MOST_REGISTERS)):
                 rows.writerows(_rows(poll, order))
     return Exported(text.getvalue(), (*warnings, *lost(written, CARRIED)))
 
@@ -125,65 +139,81 @@ def _rows(poll: Read, order: str) -> list[list[str | int | float]]:
 
 def _type(encoding: Encoding) -> str | None:
     match encoding.type:
-        case "BOOL":
+        case "BOOL" | "BIT":
             return "bool"
-        case "BIT":
-            return "bool" if encoding.order == "AB" else None
         case "STRING":
-            return f"string{2 * encoding.length}"
+            return f"string{2 * encoding.length}" if encoding.order == "AB" else None
         case kind:
             return kind.lower() if kind.lower() in _TYPES else None
 
 
-def _poll(where: str, cells: list[str]) -> tuple[Table, str]:
+def _poll(where: str, cells: list[str], base: AddressBase) -> _Poll:
     if cells[1] not in _TABLES:
         raise ConfigError(where, f"{cells[1]!r} is no table of modpoll's", hint=f"known are {', '.join(_TABLES)}")
-    order = cells[4].upper() or "BE_BE"
+    order = cells[4].upper() or _ORDER_UNSAID
     if order not in _ORDERS:
         raise ConfigError(where, f"{cells[4]!r} is no byte order of modpoll's", hint=f"known are {', '.join(_ORDERS)}")
-    return _TABLES[cells[1]], _ORDERS[order]
+    table = _TABLES[cells[1]]
+    with located(where):
+        start = base.address(table, _whole(where, "start", cells[2]))
+    return _Poll(table, _ORDERS[order], start, _whole(where, "size", cells[3]))
 
 
 def _ref(  # noqa: PLR0913
-    where: str, cells: list[str], found: Gathering, *, name: str, unit: int, poll: tuple[Table, str], base: AddressBase
+    where: str, cells: list[str], found: Gathering, *, name: str, unit: int, poll: _Poll, base: AddressBase
 ) -> None:
-    _, label, address, kind, access, text, scale, *rest = cells
-    if kind in {"bool8", "bool16"}:
-        found.leave_out(where, f"{label} is left out: {kind} is several bits under one name")
+    _, label, place, kind, access, text, scale, *rest = cells
+    number, _, bit = place.partition(":")
+    if any(rest):
+        found.leave_out(where, f"left out: {', '.join(filter(None, rest))}")
+    if kind in _BITS and not poll.table.is_bits and not bit:
+        found.leave_out(where, f"{label} is left out: {kind} is several bits of a register under one name")
         return
-    table, order = poll
-    number, _, bit = address.partition(":")
     with located(where):
         point = Point(
             name=label,
-            table=table,
-            address=base.address(table, _whole(where, "address", number)),
-            encoding=_encoding(where, table, kind, order, bit),
+            table=poll.table,
+            address=base.address(poll.table, _whole(where, "address", number)),
+            encoding=_encoding(where, poll, kind, bit),
             unit_id=unit,
             unit=text,
             scale=_scale(where, scale),
             writable="w" in access,
         )
-    found.add(where, point, [name])
-    if any(rest):
-        found.leave_out(where, f"left out: {', '.join(filter(None, rest))}")
+        group = _coils(point, poll, _BITS[kind]) if poll.table.is_bits else [point]
+    for member in group:
+        found.add(where, member, [name])
+    if len(group) > 1:
+        found.leave_out(where, f"{label} is {len(group)} coils: {group[0].name} to {group[-1].name} here")
 
 
-def _encoding(where: str, table: Table, kind: str, order: str, bit: str) -> Encoding:
+def _coils(point: Point, poll: _Poll, most: int) -> list[Point]:
+    """Give the coils of a group: the address of a ref counts groups of eight from the poll's start."""
+    first = poll.start + 8 * (point.address - poll.start)
+    count = min(most, poll.start + poll.size - first)
+    if point.address < poll.start or count < 1:
+        raise ValueError(f"{point.name} lies outside its poll")
+    if count == 1:
+        return [replace(point, address=first)]
+    return [replace(point, name=f"{point.name}_{index}", address=first + index) for index in range(count)]
+
+
+def _encoding(where: str, poll: _Poll, kind: str, bit: str) -> Encoding:
+    if poll.table.is_bits and kind in _BITS:
+        return Encoding("BOOL")
     if kind == "bool":
-        return Encoding("BOOL") if table.is_bits else Encoding("BIT", bit=_whole(where, "bit", bit or "0"))
+        return Encoding("BIT", poll.order, bit=_whole(where, "bit", bit))
     if match := re.fullmatch(r"string([0-9]+)", kind):
-        return Encoding("STRING", order, (int(match[1]) + 1) // 2)
+        return Encoding("STRING", length=(int(match[1]) + 1) // 2)
     if kind not in _TYPES:
-        raise ConfigError(
-            where, f"{kind!r} is no type of modpoll's", hint=f"known are {', '.join(_TYPES)}, bool, string8"
-        )
-    return Encoding(kind, order)
+        hint = f"known are {', '.join(_TYPES)}, bool, string8"
+        raise ConfigError(where, f"{kind!r} is no type of modpoll's", hint=hint)
+    return Encoding(kind, poll.order)
 
 
 def _whole(where: str, what: str, text: str) -> int:
     try:
-        return int(text)
+        return int(text, 0)
     except ValueError:
         raise ConfigError(where, f"{what} must be a whole number, not {text!r}") from None
 

@@ -144,15 +144,14 @@ def _registers(plugin: Entry, name: str, found: Gathering) -> None:
             addresses = _addresses(entry)
             kind = "BOOL" if table.is_bits else _register_type(entry, len(addresses))
             order = "AB" if table.is_bits else entry.text("byte_order")
-            length = len(addresses) if kind == "STRING" else 1
             with located(entry.where):
                 point = Point(
                     name=entry.text("name"),
                     table=table,
                     address=addresses[0],
-                    encoding=Encoding(kind, _EIGHT_LETTERS.get(order, order), length),
+                    encoding=Encoding(kind, _EIGHT_LETTERS.get(order, order)),
                     unit_id=unit,
-                    scale=1.0 if table.is_bits or kind == "STRING" else entry.number("scale", 1.0),
+                    scale=1.0 if table.is_bits else entry.number("scale", 1.0),
                 )
             found.add(entry.where, point, [name, entry.text("measurement", "modbus")])
             _left_out(entry, found)
@@ -161,12 +160,12 @@ def _registers(plugin: Entry, name: str, found: Gathering) -> None:
 def _register_type(entry: Entry, registers: int) -> str:
     """Give the type of a register style field, where FLOAT32 is an old word for UFIXED and no float at all."""
     kind = entry.text("data_type")
-    if kind == "BIT":
-        raise ConfigError(f"{entry.where}: data_type", "BIT has no place in the register style")
+    if kind in {"BIT", "STRING"}:
+        raise ConfigError(f"{entry.where}: data_type", f"{kind} has no place in the register style")
     fixed = {"FLOAT32": "UFIXED"}.get(kind, kind)
     known = _FIXED_POINT.get((fixed, registers), fixed.removesuffix("-IEEE"))
     try:
-        fits = known == "STRING" or Encoding(known).registers == registers
+        fits = Encoding(known).registers == registers
     except ValueError as error:
         raise ConfigError(f"{entry.where}: data_type", str(error)) from None
     if not fits:
