@@ -41,7 +41,7 @@ def held(session: Session) -> int:
 async def test_who_does_not_read_holds_little_memory_and_loses_nothing(site: Site) -> None:
     async with contextlib.AsyncExitStack() as stack:
         viewer = site.pki.client("viewer")
-        streams = [await stack.enter_async_context(tls_stream(site, viewer)) for _ in range(rounds(4, 32))]
+        streams = [await stack.enter_async_context(tls_stream(site, viewer)) for _ in range(rounds(4, 10))]
         assert site.app._shell is not None
         async with asyncio.timeout(10):
             while len(site.app._shell.active_connections) < len(streams):
