@@ -21,8 +21,8 @@ VERSIONS = ("1.2", "1.3")
 REGISTERS = 100
 ASKS = struct.pack(">HHHBBHH", 7, 0, 6, 1, 3, 0, REGISTERS)
 REPLY_SIZE = 9 + 2 * REGISTERS
-MOST_HELD = 128 * 1024
-"""Bytes of a connection: a read's worth of requests, and of replies the network's high-water mark and a turn."""
+MOST_HELD = 192 * 1024
+"""Bytes of a connection: one read (64 kB) and one record of requests, replies up to the high-water mark and a turn."""
 
 
 def transport_of(writer: object) -> asyncio.Transport:
