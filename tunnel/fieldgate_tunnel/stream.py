@@ -63,6 +63,7 @@ class TlsStream(asyncio.BufferedProtocol, asyncio.Transport):
         self._below: asyncio.Transport | None = None
         self._above: asyncio.Protocol | None = None
         self._paused = False
+        self._below_held = False
         self._closing = False
         self._below_ended = False
         self._peer_ended = False
@@ -147,16 +148,16 @@ class TlsStream(asyncio.BufferedProtocol, asyncio.Transport):
     def pause_reading(self) -> None:
         """Stop giving data to the protocol above, and stop taking it from the network."""
         self._paused = True
-        if self._below is not None and not self._closing:
+        if self._below is not None and not self._closing and not self._below_held:
+            self._below_held = True
             self._below.pause_reading()
 
     def resume_reading(self) -> None:
-        """Go on, with what has already arrived first."""
+        """Go on, with what has already arrived first: only when that is handed up more is taken from the network."""
         if not self._paused:
             return
         self._paused = False
         if self._below is not None and not self._closing:
-            self._below.resume_reading()
             asyncio.get_running_loop().call_soon(self._advance)
 
     def is_reading(self) -> bool:
@@ -292,6 +293,9 @@ class TlsStream(asyncio.BufferedProtocol, asyncio.Transport):
             if not above.eof_received():
                 self.close()
                 return
+        if self._below_held and not self._paused and self._below is not None and not self._closing:
+            self._below_held = False
+            self._below.resume_reading()
         if self._outgoing.pending:
             self._flush()
 
