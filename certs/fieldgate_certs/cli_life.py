@@ -76,16 +76,17 @@ def add(commands: Commands) -> None:
     what = revoke.add_mutually_exclusive_group(required=True)
     what.add_argument("what", metavar="NAME|SERIAL", nargs="?", help="whose, or which (X.509 in hex, SSH in decimal)")
     what.add_argument("--file", metavar="CERT", type=Path, help="the certificates, or SSH keys, in a file")
-    revoke.add_argument("--reason", choices=REASONS, default=REASONS[0], help="what the X.509 list says of it")
-    add_crl_options(revoke)
+    text = f"what the X.509 list says of it: {', '.join(REASONS)} (default: {REASONS[0]})"
+    revoke.add_argument("--reason", metavar="REASON", choices=REASONS, default=REASONS[0], help=text)
+    _add_crl_options(revoke)
 
     crl = command(
         commands, "crl", "make the lists of what is revoked anew", _CRL, "  fieldgate certs crl --dir pki", _crl
     )
-    add_crl_options(crl)
+    _add_crl_options(crl)
 
 
-def add_crl_options(parser: argparse.ArgumentParser) -> None:
+def _add_crl_options(parser: argparse.ArgumentParser) -> None:
     """Add how long the X.509 lists hold, and the root's key."""
     parser.add_argument("--days", type=int, default=30, help="days until the X.509 lists end (default: 30)")
     add_root(parser)

@@ -51,7 +51,7 @@ with all below them, and the networks. What is not named is closed: without
 addresses always. Issue by it with --ca NAME."""
 
 _ISSUING_EXAMPLE = """\
-  fieldgate certs issuing plant-a --permit-dns plant-a.example --permit-ip 10.1.0.0/16 --dir plant-pki"""
+  fieldgate certs issuing plant-a --permit-dns plant-a.example --permit-ip 10.1.0.0/16 --dir pki"""
 
 _TRUST = """\
 Lets the holders of an issuing CA trust another one as well, from their next

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-from cryptography import x509
-
 from fieldgate_certs import authority, inspecting, issued, layout, revoking
 from fieldgate_certs.store import Store
 from fieldgate_core.errors import PkiError
@@ -35,14 +33,12 @@ def named(store: Store, what: str, now: datetime) -> list[str]:
 def in_file(data: bytes, where: str) -> list[str]:
     """Give the names of what a file holds: of a chain its first certificate. Raises PkiError if it holds none."""
     items = inspecting.read(data)
-    leaves = [one.facts["identity"] for one in items if "identity" in one.facts]
-    if not leaves and items and "policy issuer" in items[0].facts:
-        leaves = [issued.tls_name(x509.load_pem_x509_certificates(data)[0])]
-    if not leaves:
+    names = [one.facts["identity"] for one in items if "identity" in one.facts]
+    if not names:
         raise PkiError(
             where, "holds no certificate and no SSH key", hint="fieldgate certs show FILE says what it holds"
         )
-    return leaves
+    return names[:1] if items[0].kind.startswith("X.509") else names
 
 
 def any_of_root(store: Store, names: list[str]) -> bool:

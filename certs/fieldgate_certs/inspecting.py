@@ -74,10 +74,8 @@ def _der(data: bytes) -> list[Item]:
         lambda: _request(x509.load_der_x509_csr(data)),
     )
     for parse in readers:
-        try:
+        with contextlib.suppress(ValueError, UnsupportedAlgorithm):
             return [parse()]
-        except (ValueError, UnsupportedAlgorithm):
-            continue
     if _PKCS12_OID in data[:64]:
         return [Item("PKCS#12", "", facts={"note": "cannot be looked into without its password"})]
     return []
@@ -98,10 +96,6 @@ def _tried(parse: Callable[[], Item], what: str) -> Item:
 
 
 def _certificate(found: x509.Certificate) -> Item:
-    try:
-        ca = found.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        ca = False
     facts = {
         "subject": printable(found.subject.rfc4514_string()),
         "issuer": printable(found.issuer.rfc4514_string()),
@@ -109,24 +103,38 @@ def _certificate(found: x509.Certificate) -> Item:
         "key": _key(found.public_key()),
         "sha256": found.fingerprint(hashes.SHA256()).hex(":").upper(),
     }
-    if ca:
-        limits = Constraints.of(found)
-        facts["vouches for"] = str(limits) if limits else "every name"
-        kind = "X.509 root" if found.issuer == found.subject else "X.509 issuing CA"
-        facts["policy issuer"] = printable(f"x509:{found.subject.rfc4514_string()}")
-    else:
-        purposes = _purposes(found)
-        kind = f"X.509 {' and '.join(purposes)} certificate" if purposes else "X.509 certificate"
-        claim = issued.role(found)
-        if claim.role or claim.fault:
-            facts["role"] = printable(claim.role) if claim.role else f"INVALID: {claim.fault}"
-        elif "client" in purposes:
-            facts["role"] = "NULL (it names none)"
-        if hosts := issued.hosts(found):
-            facts["hosts"] = printable(", ".join(map(str, hosts)), 2000)
+    try:
+        kind, more = _extensions(found)
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        kind, more = "X.509 certificate", {"role": "INVALID: its extensions cannot be read"}
+    facts |= more
+    if found.issuer != found.subject:
         facts["identity"] = printable(issued.tls_name(found), 2000)
     name = issued.common_name(found.subject) or found.subject.rfc4514_string()
     return Item(kind, printable(name), found.not_valid_before_utc, found.not_valid_after_utc, facts)
+
+
+def _extensions(found: x509.Certificate) -> tuple[str, dict[str, str]]:
+    """Give the kind of a certificate, and what its extensions say."""
+    try:
+        ca = found.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        ca = False
+    facts = {}
+    if ca:
+        limits = Constraints.of(found)
+        facts["vouches for"] = str(limits) if limits else "every name"
+        facts["policy issuer"] = printable(f"x509:{found.subject.rfc4514_string()}")
+        return "X.509 root" if found.issuer == found.subject else "X.509 issuing CA", facts
+    purposes = _purposes(found)
+    claim = issued.role(found)
+    if claim.role or claim.fault:
+        facts["role"] = printable(claim.role) if claim.role else f"INVALID: {claim.fault}"
+    elif "client" in purposes:
+        facts["role"] = "NULL (it names none)"
+    if hosts := issued.hosts(found):
+        facts["hosts"] = printable(", ".join(map(str, hosts)), 2000)
+    return f"X.509 {' and '.join(purposes)} certificate" if purposes else "X.509 certificate", facts
 
 
 def _purposes(found: x509.Certificate) -> list[str]:

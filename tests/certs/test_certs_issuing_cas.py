@@ -306,4 +306,9 @@ def test_a_site_ca_whose_key_was_destroyed_is_replaced_and_both_are_trusted(pki:
     trusted = x509.load_pem_x509_certificates((box / "tls-client-ca.pem").read_bytes())
     assert [one.subject.rfc4514_string() for one in trusted] == ["CN=plant-plant-a-2", "CN=plant-plant-a"]
     assert (box / "ssh-user-ca.pub").read_text().count("ssh-ed25519 ") == 2
+    certs("issue", "client", "ana", "--role", "operator", "--ca", "plant-a-2", "--dir", pki)
+    ana = pki / "issued/client/ana/current"
+    # the root is the same one, and stands there once
+    assert (ana / "tls-server-ca.pem").read_bytes() == (pki / "x509/root/cert.pem").read_bytes()
+    assert (ana / "known_hosts").read_text().count("@cert-authority * ") == 2
     certs("crl", "--dir", pki)  # the lists of the others do not wait for it

@@ -17,8 +17,11 @@ from fieldgate_certs import authority, revoking
 from fieldgate_certs.choices import TRUST_FORMS
 from fieldgate_certs.store import Store
 from fieldgate_certs.subjects import Client, Server
+from fieldgate_core.credentials import encode_role
 from support.in_process import command
+from support.mint import Tls, issuing_ca
 from support.pki import carried, certs, openssl, refused, write_phrase
+from support.site import Pki
 
 TOOLS = ("openssl", "ssh-keygen")
 """Stock tools that these tests need (conftest.py)."""
@@ -227,3 +230,20 @@ def test_a_file_that_cannot_be_opened_is_said_and_the_rest_is_looked_at(pki: Pat
     (tmp_path / "in/dangling").symlink_to("nowhere")
     (tmp_path / "in/cert.pem").write_bytes(current(pki, "client/ana").read_bytes())
     assert checked(15, tmp_path / "in")[0] == 1
+
+
+@pytest.mark.parametrize("form", [Encoding.PEM, Encoding.DER])
+def test_show_says_what_is_wrong_with_a_role(site_pki: Pki, tmp_path: Path, form: Encoding) -> None:
+    """Of a certificate that a door takes for INVALID it can still be said whose it is, and so be revoked."""
+    values: dict[str, tuple[bytes, ...]] = {
+        "INVALID: its extensions cannot be read": (encode_role("operator"), encode_role("viewer")),
+        "INVALID: the role is not a UTF8String": (b"\x13\x01a",),
+        "NULL (it names none)": (),
+    }
+    for number, (said, roles) in enumerate(values.items()):
+        folder = Tls(ca=issuing_ca(site_pki), roles=roles).identity(site_pki, tmp_path / str(number))
+        leaf = x509.load_pem_x509_certificates((folder / "tls-chain.pem").read_bytes())[0]
+        (tmp_path / "leaf").write_bytes(leaf.public_bytes(form))
+        shown = json.loads(certs("show", "--json", tmp_path / "leaf"))
+        assert shown[0]["role"] == said
+        assert shown[0]["identity"] == f"tls:CN=test-issuing-1/{leaf.serial_number:X}/odd"

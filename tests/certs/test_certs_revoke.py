@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import base64
-import getpass
 import json
-import os
 import re
-import socket
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +20,6 @@ from fieldgate_certs.openssh import blob_fingerprint
 from fieldgate_certs.store import Store
 from fieldgate_core import revocation
 from support.pki import carried, certs, openssl, openssl_verify, refused, write_phrase
-from support.tools import tool
 
 TOOLS = ("openssl", "ssh-keygen")
 """Stock tools that these tests need (conftest.py)."""
@@ -238,68 +234,6 @@ def test_ssh_keygen_reads_every_krl_that_we_write(
     assert {number for first, *last in ranges for number in range(int(first), int((last or [first])[0]) + 1)} == serials
     assert listed.count("\nid: ") == len(key_ids)
     assert listed.count("\nhash: ") == 1
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="sshd checks passwords files as root")
-def test_a_stock_sshd_refuses_who_is_on_the_krl(pki: Path, tmp_path: Path) -> None:
-    """RevokedKeys: the same certificate passes before, and is refused after."""
-    sshd, user = tool("sshd"), getpass.getuser()
-    certs("issue", "client", "me", "--role", user, "--dir", pki)
-    certs("crl", "--dir", pki)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    (tmp_path / "sshd_config").write_text(f"""\
-Port {port}
-ListenAddress 127.0.0.1
-HostKey {current(pki, "server/box-1", "ssh-host-key")}
-HostCertificate {current(pki, "server/box-1", "ssh-host-key-cert.pub")}
-TrustedUserCAKeys {current(pki, "server/box-1", "ssh-user-ca.pub")}
-RevokedKeys {pki / "published/revoked.krl"}
-PermitRootLogin yes
-PidFile none
-StrictModes no
-UsePAM no
-""")
-
-    def login() -> tuple[int, str]:
-        with (tmp_path / "log").open("wb") as errors:
-            server = subprocess.Popen([sshd, "-D", "-e", "-f", tmp_path / "sshd_config"], stderr=errors)
-        try:
-            while b"Server listening" not in (tmp_path / "log").read_bytes():
-                assert server.poll() is None, (tmp_path / "log").read_text()
-            done = subprocess.run(
-                [
-                    "ssh",
-                    "-F",
-                    "none",
-                    "-p",
-                    str(port),
-                    "-i",
-                    current(pki, "client/me", "ssh-key"),
-                    "-oBatchMode=yes",
-                    f"-oUserKnownHostsFile={current(pki, 'client/me', 'known_hosts')}",
-                    "-oIdentitiesOnly=yes",
-                    f"{user}@localhost",
-                    "true",
-                ],
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=30,
-            )
-        finally:
-            server.terminate()
-            server.wait()
-        return done.returncode, done.stderr + (tmp_path / "log").read_text()
-
-    code, said = login()
-    # the certificate's forced command ends the session, which is authenticated all the same
-    assert "Accepted publickey" in said, said
-    certs("revoke", "me", "--dir", pki)
-    code, said = login()
-    assert code == 255
-    assert "Permission denied" in said
-    assert "revoked" in said
 
 
 def test_a_ca_key_that_cannot_be_read_leaves_the_published_lists(pki: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,7 @@ def traces() -> bool:
 
 
 pytestmark = pytest.mark.skipif(not traces(), reason="needs strace, and the right to trace")
-CALLS = ("fsync", "rename", "symlink", "unlink", "unlinkat", "mkdir")
+CALLS = ("write", "fsync", "rename", "symlink", "unlink", "unlinkat", "mkdir")
 """Every call of a rotation that changes what is on the disk; test_a_rotation_uses_no_other_call holds that."""
 _OTHERS = ("fdatasync", "renameat", "renameat2", "symlinkat", "link", "linkat", "rmdir")
 
@@ -40,17 +41,18 @@ def killed(call: str, number: int, folder: Path, *args: str) -> bool:
 
 
 def steps(call: str, folder: Path, *args: str) -> int:
-    """Count the calls of a kind of a command that runs to its end."""
+    """Count the calls of one kind, or several, of a command that runs to its end."""
     out = folder / "trace"
     trace = ["strace", "-f", "--seccomp-bpf", "-qq", "-o", str(out), "-e", f"trace={call}"]
     run = [*trace, sys.executable, "-B", "-m", "fieldgate_core.cli", "certs", *args]
     subprocess.run(run, cwd=folder, capture_output=True, check=True)
-    return sum(f"{call}(" in line for line in out.read_text().splitlines())
+    return len(re.findall(r"^\d+ +\w+\(", out.read_text(), re.MULTILINE))
 
 
 def numbers(call: str, folder: Path, *args: str) -> list[int]:
     """Give the steps to be killed at: every one in the long run; else each fifth, and the last two."""
     last = steps(call, folder, *args)
+    assert last or call not in ("write", "fsync", "rename")
     return [n for n in range(1, last + 1) if LONG or n % 5 == 1 or n > last - 2]
 
 
@@ -65,7 +67,7 @@ def loads(identity: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", CALLS if LONG else ("fsync", "rename", "symlink"))
 def test_a_renewal_that_is_killed(tmp_path: Path, call: str) -> None:
     certs("init", tmp_path / "pki")
     certs("issue", "client", "ana", "--role", "operator", "--dir", tmp_path / "pki")
@@ -78,7 +80,7 @@ def test_a_renewal_that_is_killed(tmp_path: Path, call: str) -> None:
         assert loads(identity) > before
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", CALLS if LONG else ("fsync", "rename", "symlink", "unlinkat"))
 def test_an_install_that_is_killed(tmp_path: Path, call: str) -> None:
     pki, box = tmp_path / "pki", tmp_path / "id"
     certs("init", pki)
@@ -105,7 +107,7 @@ def test_an_install_that_is_killed(tmp_path: Path, call: str) -> None:
         certs("request", "box-1", "--dir", box)
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", CALLS if LONG else ("write", "rename"))
 def test_a_revocation_that_is_killed(tmp_path: Path, call: str) -> None:
     """Who has been revoked stays revoked, and the lists can be read: the old one or the new one, each whole."""
     pki = tmp_path / "pki"
@@ -129,5 +131,4 @@ def test_a_revocation_that_is_killed(tmp_path: Path, call: str) -> None:
 def test_a_rotation_uses_no_other_call(tmp_path: Path) -> None:
     certs("init", tmp_path / "pki")
     certs("issue", "client", "ana", "--role", "operator", "--dir", tmp_path / "pki")
-    for call in _OTHERS:
-        assert steps(call, tmp_path, "renew", "ana", "--dir", "pki") == 0
+    assert steps(",".join(_OTHERS), tmp_path, "renew", "ana", "--dir", "pki") == 0

@@ -96,3 +96,20 @@ def test_an_error_says_what_is_wrong_and_where_comments_stand(entry: str, what: 
     with pytest.raises(ConfigError, match=f"list: line 1: .*{what}") as caught:
         parse(entry, where="list")
     assert hint in (caught.value.hint or "")
+
+
+def test_what_a_crl_and_a_krl_have_to_list() -> None:
+    ca, other = ("SHA256:" + letter * 43 for letter in "ab")
+    found = parse(
+        "tls:CN=plant/00AB/ana\ntls:CN=plant/cd\ntls:CN=plant-2/EF/bob\ntls:O=a/b,CN=plant/12/carl\n"
+        f"ssh:{ca}/017/ana\nssh:{ca}/18\nssh:{ca}/0/old key\nssh:{other}/19/bob\nkey:{other}\nunix:dan\n",
+        where="list",
+    )
+    assert found.x509_serials("CN=plant") == {0xAB, 0xCD}
+    assert found.x509_serials("O=a/b,CN=plant") == {0x12}
+    assert found.x509_serials("CN=nobody") == frozenset()
+    assert found.ssh_serials(ca) == {17, 18}
+    assert found.ssh_key_ids(ca) == {"old key"}
+    assert found.ssh_serials(other) == {19}
+    assert found.ssh_key_ids(other) == frozenset()
+    assert found.keys == {other}

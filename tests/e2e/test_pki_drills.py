@@ -119,3 +119,15 @@ def thieves_identity(pki: Path, folder: Path) -> Path:
 
 def _chain(files: Files) -> bytes:
     return next(data for file, data in files.items() if file.path == "tls-chain.pem")
+
+
+async def test_a_lost_laptop_is_shut_out_by_what_revoke_publishes(tmp_path: Path) -> None:
+    pki = make_pki(tmp_path / "pki")
+    async with operated(pki, tmp_path) as site, site.stream("tls") as (reader, _):
+        assert await outcomes(site, pki.client("operator")) == {SERVED}
+        certs("revoke", "operator", "--reason", "key-compromise", "--dir", pki.folder)
+        shutil.copy(pki.folder / "published/revoked", site.folder / "revoked")
+        assert (await command(site, "reload"))["closed"] == 1
+        assert await reader.read() == b""
+        assert SERVED not in await outcomes(site, pki.client("operator"))
+        assert await outcomes(site, pki.client("viewer")) == {SERVED}
