@@ -42,7 +42,8 @@ def linux_user(*groups: str) -> Iterator[str]:
     try:
         yield name
     finally:
-        subprocess.run([tool("userdel"), name], check=False, capture_output=True)
+        # by force: a session of sshd's may still be about to end, and the user would stay for ever
+        subprocess.run([tool("userdel"), "--force", name], check=False, capture_output=True)
 
 
 @contextlib.contextmanager
