@@ -93,8 +93,26 @@ def test_a_session_is_not_resumed_after_a_fatal_alert(either_box: Box, tmp_path:
     assert not again(port, viewer, session, version, READ, READ_REPLY)
 
 
+@requirement("R-11")
+def test_tls_13_gives_one_session_so_that_no_other_outlives_an_alert(either_box: Box) -> None:
+    arguments = s_client(either_box.ports["tls"], either_box.identity("viewer"), "-tls1_3")
+    with piped("openssl", *arguments) as process:
+        assert process.stdin is not None
+        assert isinstance(process.stdout, io.BufferedReader)
+        process.stdin.write(READ)
+        process.stdin.flush()
+        seen = b""
+        while not seen.endswith(READ_REPLY):
+            more = process.stdout.read1()
+            assert more, seen
+            seen += more
+        # its own text waits in a buffer until it ends
+        seen += process.communicate(timeout=20)[0]
+    assert seen.count(b"New Session Ticket arrived") == 1
+
+
 @requirement("R-30", "R-42")
-@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+@both_versions
 def test_no_session_outlives_a_reload_and_nobody_revoked_resumes(site_pki: Pki, tmp_path: Path, version: str) -> None:
     (tmp_path / "state").mkdir(mode=0o700)
     (tmp_path / "revoked").write_text("")
