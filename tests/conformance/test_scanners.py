@@ -58,8 +58,15 @@ def sslyze(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install sslyze into an environment of its own."""
     folder = tmp_path_factory.mktemp("sslyze")
     venv.create(folder / "env", with_pip=True)
-    pip = [folder / "env/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*map(str, pip), f"sslyze=={VERSION}"], check=True)
+    pip: list[str | Path] = [
+        folder / "env/bin/python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
+    subprocess.run([*pip, f"sslyze=={VERSION}"], check=True)
     return folder / "env/bin/sslyze"
 
 

@@ -9,6 +9,7 @@ from cryptography import x509
 from tlslite.constants import HandshakeType
 from tlslite.extensions import TLSExtension
 
+from support.api import wait_until
 from support.box import Box
 from support.hello import ECDSA, RENEGOTIATION_INFO, RSA, Answer, hello, say
 from support.openssl import certificates, exchange, handshake, piped, refusal, run, s_client
@@ -39,7 +40,8 @@ def test_both_ends_show_a_certificate(either_box: Box, version: str) -> None:
     answer = exchange(s_client(either_box.ports["tls"], identity, version, "-quiet"), READ_125, len(READ_125_REPLY))
     assert answer == READ_125_REPLY
     leaf = x509.load_pem_x509_certificates((identity / "tls-chain.pem").read_bytes())[0]
-    assert any(f"/{leaf.serial_number:X}/viewer" in line and "door=tls" in line for line in either_box.audit_lines())
+    shown = f"/{leaf.serial_number:X}/viewer"
+    wait_until(lambda: any(shown in line and "door=tls" in line for line in either_box.audit_lines()))
 
 
 @requirement("R-07")

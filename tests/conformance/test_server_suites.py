@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from tlslite.constants import CipherSuite, GroupName, SignatureScheme
 
+from support.api import wait_until
 from support.box import Box, fieldgate, running_file
 from support.hello import ECDSA, RSA, hello, say
 from support.openssl import exchange, handshake, refusal, run, s_client
+from support.rsa_pki import WEAK
 from support.site import Pki, write_files
 from support.tools import Finished
 
@@ -163,6 +165,10 @@ def test_an_option_serves_integrity_only_and_says_what_it_means(rsa_pki: Pki, tm
         null = handshake(port, identity, *NULL)
         assert "Cipher is NULL-SHA256" in null.out
         assert exchange(s_client(port, identity, *NULL, "-quiet"), READ, len(READ_0)) == READ_0
+        # the level is OpenSSL's lowest now, and a weak key is refused all the same
+        weak = s_client(port, box.identity(WEAK), *NULL, "-quiet")
+        assert exchange(weak, READ, 1) == b""
+        wait_until(lambda: any("the client's certificate has a weak key" in line for line in box.audit_lines()))
         # who can encrypt still does, whatever it puts first
         both = handshake(port, identity, "-tls1_2", "-cipher", "NULL-SHA256:ECDHE-RSA-AES128-GCM-SHA256:@SECLEVEL=0")
         assert "Cipher is ECDHE-RSA-AES128-GCM-SHA256" in both.out

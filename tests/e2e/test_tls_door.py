@@ -168,6 +168,17 @@ async def test_a_client_certificate_that_is_not_in_order_is_refused(
     await check_serves(site)
 
 
+@pytest.mark.parametrize(("ends", "vouches"), [(HOUR, True), (-60, False)])
+def test_an_issuing_ca_that_has_expired_vouches_for_nobody(
+    site_pki: Pki, tmp_path: Path, ends: float, vouches: bool
+) -> None:
+    """Of a session that is resumed OpenSSL asks no date."""
+    ca = issuing_ca(site_pki).sibling(site_pki, ends=ends)
+    pem = (Tls(ca).identity(site_pki, tmp_path / "odd") / "tls-chain.pem").read_bytes()
+    leaf = x509.load_pem_x509_certificates(pem)[0].public_bytes(Encoding.DER)
+    assert tls.issued_by(leaf, (ca.certificate,)) is vouches
+
+
 @one_loop
 @pytest.mark.requirement("TCP-2")
 @pytest.mark.parametrize(("address", "served"), [("192.0.2.7", True), ("198.51.100.7", False)])

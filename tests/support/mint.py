@@ -46,12 +46,12 @@ class Ca:
     key: ec.EllipticCurvePrivateKey
     above: tuple[x509.Certificate, ...] = ()
 
-    def sibling(self, pki: Pki, *, network: str | None = None, number: int = 2) -> Ca:
+    def sibling(self, pki: Pki, *, network: str | None = None, number: int = 2, ends: float = HOUR) -> Ca:
         """Make another issuing CA, which the same root has signed; `network` is where its leaves' addresses may be."""
         root = root_ca(pki)
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"test-issuing-{number}")])
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _base(name, key, root, -HOUR, HOUR).add_extension(x509.BasicConstraints(True, 0), critical=True)
+        builder = _base(name, key, root, -2 * HOUR, ends).add_extension(x509.BasicConstraints(True, 0), critical=True)
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
         if network is not None:
             permitted = [x509.IPAddress(ipaddress.ip_network(network))]

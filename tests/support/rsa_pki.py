@@ -18,7 +18,9 @@ from fieldgate_core.credentials import ROLE_OID, encode_role
 from support.site import Pki
 
 Key = rsa.RSAPrivateKey
-BITS = 2048
+BITS, WEAK_BITS = 2048, 1024
+WEAK = "weak"
+"""A viewer whose key nobody should take any more."""
 
 
 def make_rsa_pki(folder: Path, other: Pki) -> Pki:
@@ -30,10 +32,10 @@ def make_rsa_pki(folder: Path, other: Pki) -> Pki:
     pki = Pki(folder, ("x509:CN=rsa-issuing-1", other.issuers[1]))
     server = _leaf("box", ExtendedKeyUsageOID.SERVER_AUTH, hosts, issuing_key)
     _write(pki.server, other.server, [server, issuing, root])
-    for role in ("operator", "viewer"):
+    for name, role, bits in (("operator", "operator", BITS), ("viewer", "viewer", BITS), (WEAK, "viewer", WEAK_BITS)):
         extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(ROLE_OID), encode_role(role))
-        client = _leaf(role, ExtendedKeyUsageOID.CLIENT_AUTH, extension, issuing_key)
-        _write(pki.client(role), other.client(role), [client, issuing, root])
+        client = _leaf(name, ExtendedKeyUsageOID.CLIENT_AUTH, extension, issuing_key, bits)
+        _write(pki.client(name), other.client(role), [client, issuing, root])
     return pki
 
 
@@ -49,8 +51,8 @@ def _write(folder: Path, like: Path, chain: Sequence[tuple[x509.Certificate, Key
             (folder / name).write_bytes(trusted.public_bytes(Encoding.PEM))
 
 
-def _key() -> Key:
-    return rsa.generate_private_key(65537, BITS)
+def _key(bits: int = BITS) -> Key:
+    return rsa.generate_private_key(65537, bits)
 
 
 def _ca(name: str, key: Key, issuer: str, signer: Key, path_length: int | None) -> tuple[x509.Certificate, Key]:
@@ -60,9 +62,9 @@ def _ca(name: str, key: Key, issuer: str, signer: Key, path_length: int | None) 
 
 
 def _leaf(
-    name: str, purpose: x509.ObjectIdentifier, extension: x509.ExtensionType, signer: Key
+    name: str, purpose: x509.ObjectIdentifier, extension: x509.ExtensionType, signer: Key, bits: int = BITS
 ) -> tuple[x509.Certificate, Key]:
-    key = _key()
+    key = _key(bits)
     usage = x509.KeyUsage(True, False, True, False, False, False, False, False, False)
     builder = _base(name, key, "rsa-issuing-1", signer).add_extension(x509.BasicConstraints(False, None), critical=True)
     builder = builder.add_extension(usage, critical=True)
