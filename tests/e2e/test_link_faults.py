@@ -279,6 +279,7 @@ def test_writes_in_flight_at_random_cuts_are_done_at_most_once_and_told_truly(fa
             if at >= 1000:
                 return
             reply = ask(far.folder, b"\0\2\0\0\0\6\1\6" + at.to_bytes(2, "big") + b"\0\1")
+            assert len(reply) > 8, (seed, at, reply)
             told[at] = {6: "done", 0x86: f"exception {reply[8]:02x}"}[reply[7]]
 
     def dropped() -> None:

@@ -127,6 +127,11 @@ async def test_one_missed_probe_heals_without_a_new_tunnel() -> None:
         await watch.next(LinkDegraded)
         # what comes now waits: on a silent tunnel a write would end as unknown
         asked = asyncio.create_task(watch.link.carrier.request(1, WRITE, deadline=PATIENCE))
+        probes = len(there.requests)
+        async with asyncio.timeout(PATIENCE):
+            while len(there.requests) == probes:
+                await asyncio.sleep(0.01)
+        assert made.writes == 0
         made.mute = False
         await watch.next(LinkUp)
         assert await asked == WRITE

@@ -220,3 +220,15 @@ def test_who_has_left_still_counts_for_the_writes_whose_outcome_nobody_knows() -
     mux.leave(client)
     assert mux.unknown_writes == 1
     assert mux.lost(keep_reads=False) == []
+
+
+def test_who_leaves_and_comes_again_is_told_nothing_of_before() -> None:
+    mux, device, client = Mux(), Device(), Client()
+    client.asks(mux, 1)
+    device.take(mux.to_send(0.0))
+    mux.leave(client)
+    client.asks(mux, 2, bytes.fromhex("0300070001"))
+    device.take(mux.to_send(0.0))
+    tell(mux.received(device.replies(2)))
+    assert client.told == {b"\0\0\0\2": Device.value(1, bytes.fromhex("0300070001"))}
+    assert mux.room(client) == QUEUE

@@ -23,7 +23,7 @@ class Wire(asyncio.Protocol):
         self.gone: End = asyncio.get_running_loop().create_future()
         """Done at the end: with the exception, the words for it, or None for an end in order."""
         self.tcp = TcpSocket(None)
-        self.full = False
+        self._paused = False
         self.proven: End = asyncio.get_running_loop().create_future()
         """Done when a round trip has gone through."""
         self.fault = ""
@@ -43,17 +43,25 @@ class Wire(asyncio.Protocol):
         self.tcp.wire_bytes()
         self.end(exc)
 
+    def eof_received(self) -> None:
+        self.end(None)
+
     def pause_writing(self) -> None:
-        self.full = True
+        self._paused = True
 
     def resume_writing(self) -> None:
-        self.full = False
+        self._paused = False
         self._room()
 
     def write(self, data: bytes) -> None:
-        """Send bytes."""
+        """Send bytes, if it is not `full`."""
         if self._transport is not None:
             self._transport.write(data)
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing may be sent now; on a tunnel that has ended, never again (an SSH channel raises then)."""
+        return self._paused or self._transport is None or self.gone.done() or self._transport.is_closing()
 
     @property
     def proved(self) -> bool:
