@@ -53,3 +53,18 @@ async def test_who_is_not_known_and_a_site_that_is_not_known_are_no_matter_of_ti
                 down = await watch.next(LinkDown)
                 assert isinstance(down.error, RejectedError)
                 assert down.hopeless
+
+
+@pytest.mark.parametrize("door", SCHEMES)
+async def test_what_is_asked_as_a_tunnel_ends_goes_through_the_next(site_pki: Pki, tmp_path: Path, door: str) -> None:
+    async with running_site(site_pki, tmp_path, user=getpass.getuser()) as site:
+        url = f"{SCHEMES[door]}127.0.0.1:{site.app.ports[door]}"
+        async with watched(url, site_pki.client("operator"), keepalive=NORMAL) as watch:
+            await watch.next(LinkUp)
+            wire = watch.link._wire
+            assert wire is not None
+            assert wire._transport is not None
+            wire._transport.abort()
+            # an SSH channel that is closing would raise here
+            assert await watch.link.carrier.request(1, READ, deadline=20) == VALUE
+            assert watch.link.status().connects == 2

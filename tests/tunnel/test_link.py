@@ -185,6 +185,14 @@ async def test_a_write_without_an_answer_is_unknown_and_never_sent_again() -> No
         assert made.writes == 1
 
 
+async def test_a_read_without_an_answer_tells_why_the_tunnel_was_lost() -> None:
+    async with plant() as (made, there), watched(there.url) as watch:
+        await watch.next(LinkUp)
+        made.answers[bytes.fromhex("0300050001")] = b""
+        with pytest.raises(TunnelLostError, match="the site closed the tunnel"):
+            await watch.link.carrier.request(1, bytes.fromhex("0300050001"), deadline=PATIENCE)
+
+
 async def test_a_request_without_an_answer_ends_at_its_deadline_and_its_late_reply_is_discarded() -> None:
     async with plant() as (made, there), watched(there.url, keepalive=SLOW) as watch:
         await watch.next(LinkUp)

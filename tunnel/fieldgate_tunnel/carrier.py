@@ -49,8 +49,8 @@ class Carrier:
     async def request(self, unit: int, pdu: bytes, *, deadline: float) -> bytes:
         """Ask once, and give the PDU of the reply, which may be an exception; `deadline` in seconds from now.
 
-        Raises TunnelLostError if it was not sent, OutcomeUnknownError for a write that was sent and not answered,
-        DeadlineError for any other request that was.
+        Raises TunnelLostError if it was not sent or, being no write, was on the way as the tunnel was lost;
+        OutcomeUnknownError for a write that was sent and not answered, DeadlineError for any other request that was.
         """
         asker = _Once(asyncio.get_running_loop().create_future())
         request = Request(asker, b"", unit, pdu, time.monotonic() + deadline)
@@ -65,6 +65,8 @@ class Carrier:
             raise TunnelLostError(self._target, f"not sent: {self._why() or 'the link was busy'}")
         if request.writes:
             raise OutcomeUnknownError(pdu[0], f"{self._target}: {self._why() or 'no answer in time'}")
+        if time.monotonic() < request.deadline:
+            raise TunnelLostError(self._target, self._why() or "lost before the answer came")
         raise DeadlineError(f"{self._target}: function {pdu[0]}", deadline)
 
     # for the link
