@@ -27,6 +27,7 @@ from fieldgate_core.errors import (
 from fieldgate_core.modbus import ExceptionCode
 from fieldgate_core.url import LOOPBACK_PORT, SSH_PORT, TLS_PORT, Scheme
 from fieldgate_tunnel import dialers
+from fieldgate_tunnel.tcp import Address
 
 _Do = Callable[[], Awaitable[str]]
 
@@ -48,7 +49,7 @@ class Walk:
         self._expiry_days = expiry_days
         self._own: Proof | None = None
         self._server: Proof | None = None
-        self._addresses: list[way.Address] = []
+        self._addresses: list[Address] = []
         self._socket: socket.socket | None = None
         self._tunnel: dialers.Tunnel | None = None
         self._line = Line(site.url, in_flight=1, tracer=site.tracer)
@@ -111,7 +112,7 @@ class Walk:
     async def _name(self) -> str:
         host, port = self._target()
         self._addresses = await way.look_up(host, port)
-        found = ", ".join(address.address[0] for address in self._addresses)
+        found = ", ".join(map(str, self._addresses))
         return f"{host} is {found}" if found != host else f"{host} is an address"
 
     def _target(self) -> tuple[str, int]:

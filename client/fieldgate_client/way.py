@@ -3,53 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
 import socket
-import threading
-from typing import NamedTuple
 
 from fieldgate_core.errors import DeadlineError, UnreachableError
+from fieldgate_tunnel import tcp
+from fieldgate_tunnel.tcp import Address
 
 NAME_DEADLINE = 5.0
 TCP_DEADLINE = 5.0
 
 
-class Address(NamedTuple):
-    """Where a name leads; `address` as sockets take it."""
-
-    family: socket.AddressFamily
-    address: tuple[str, int]
-
-
 async def look_up(host: str, port: int) -> list[Address]:
     """Look a name up. Raises UnreachableError for a name that is none, DeadlineError if no name server answers."""
-    loop = asyncio.get_running_loop()
-    found: asyncio.Future[list[Address]] = loop.create_future()
-
-    def settle(addresses: list[Address] | None, error: Exception | None) -> None:
-        if found.done():
-            return
-        if error is not None:
-            found.set_exception(error)
-        else:
-            found.set_result(addresses or [])
-
-    def ask() -> None:
-        addresses, error = None, None
-        try:
-            rows = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            addresses = list(dict.fromkeys(Address(row[0], (str(row[4][0]), port)) for row in rows))
-        except (OSError, UnicodeError) as problem:
-            error = problem
-        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
-            loop.call_soon_threadsafe(settle, addresses, error)
-
-    # a thread that nobody joins: mute name servers would hold the process up long after its answer
-    threading.Thread(target=ask, name="name look-up", daemon=True).start()
     try:
-        return await asyncio.wait_for(found, NAME_DEADLINE)
+        return await asyncio.wait_for(tcp.look_up(host, port), NAME_DEADLINE)
     except TimeoutError:
         hint = "is the network up? are the name servers of /etc/resolv.conf the right ones?"
         raise DeadlineError(f"looking up {host}", NAME_DEADLINE, hint=hint) from None
@@ -72,7 +41,7 @@ def route(addresses: list[Address]) -> tuple[list[Address], str]:
             reachable.append(candidate)
             own = own or str(probe.getsockname()[0])
     if not reachable:
-        shown = ", ".join(candidate.address[0] for candidate in addresses)
+        shown = ", ".join(map(str, addresses))
         hint = "is this machine's network (or its VPN) up? `ip route get ADDRESS` shows the way it would take"
         raise UnreachableError(shown, f"no route: {why}", hint=hint)
     return reachable, own
@@ -83,37 +52,16 @@ async def connect(addresses: list[Address]) -> socket.socket:
 
     Raises UnreachableError or DeadlineError, which tell a closed port from packets that vanish.
     """
-    failure: UnreachableError | DeadlineError | None = None
-    for candidate in addresses:
-        try:
-            return await _connect(candidate)
-        except (UnreachableError, DeadlineError) as error:
-            failure = failure or error
-    assert failure is not None  # noqa: S101 - `route` gives at least one
-    raise failure
-
-
-async def _connect(to: Address) -> socket.socket:
-    shown = f"{to.address[0]} port {to.address[1]}"
-    made = socket.socket(to.family, socket.SOCK_STREAM)
-    made.setblocking(False)
+    shown = f"{addresses[0]} port {addresses[0].address[1]}"
     try:
-        async with asyncio.timeout(TCP_DEADLINE):
-            await asyncio.get_running_loop().sock_connect(made, to.address)
+        return await tcp.connect(addresses, TCP_DEADLINE)
     except TimeoutError:
-        made.close()
         hint = "a firewall drops it without a word, the host is off, or the address is another's"
         raise DeadlineError(f"connecting to {shown}", TCP_DEADLINE, hint=hint) from None
     except ConnectionRefusedError:
-        made.close()
         hint = "the host is up and nothing listens there: is the server running, and is the port right?"
         raise UnreachableError(shown, "the port is closed (connection refused)", hint=hint) from None
     except OSError as error:
-        made.close()
         why = os.strerror(error.errno) if error.errno else str(error)
         hint = "a firewall or a router on the way says no, or the host is not there"
         raise UnreachableError(shown, why.lower(), hint=hint) from None
-    except BaseException:
-        made.close()
-        raise
-    return made

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import SSHCertificateType
 
 from fieldgate_client.connection import connect
-from fieldgate_core.errors import NotTrustedError, RejectedError
+from fieldgate_core.errors import NotTrustedError, UnreachableError
 from support.asking import DENIED, NOT_VALID, READ, READ_REPLY, ask, check_serves, line_with, read_by_ssh
 from support.impostor import Login, certificate_of, impostor, string
 from support.mint import HOUR, Ssh, plain_key
@@ -177,8 +177,8 @@ async def test_a_host_certificate_is_verified(site_pki: Pki, tmp_path: Path, wha
     identity = site_pki.client("operator")
     async with await asyncssh.listen("127.0.0.1", 0, server_factory=Host, server_host_keys=keys) as listener:
         port = listener.get_port()
-        # of both clients, the one that trusts goes on, and is then refused the channel
-        wanted = RejectedError if good else NotTrustedError
+        # of both clients, the one that trusts goes on, and finds nothing behind it
+        wanted = UnreachableError if good else NotTrustedError
         with pytest.raises(wanted):
             async with connect(f"modbus+ssh://operator@127.0.0.1:{port}", identity=identity):
                 pass

@@ -16,7 +16,9 @@ from weakref import WeakKeyDictionary
 from fieldgate_core import identity_folder as names
 from fieldgate_core.errors import ConfigError, DeadlineError, FieldgateError
 from fieldgate_core.url import LOOPBACK_PORT, TLS_PORT, Scheme, SiteUrl
+from fieldgate_tunnel import tcp
 from fieldgate_tunnel.faults import REACH, explain
+from fieldgate_tunnel.tcp import Reached
 
 if TYPE_CHECKING:
     import asyncssh
@@ -69,24 +71,26 @@ class Tunnel:
                 await asyncio.wait_for(self._connection.wait_closed(), CLOSE_DEADLINE)
 
 
-async def open_tunnel(
+async def open_tunnel(  # noqa: PLR0913
     url: SiteUrl,
     protocol: asyncio.Protocol,
     *,
     identity: Path | None,
     deadline: float,
     connected: socket.socket | None = None,
+    patience: float | None = None,
 ) -> Tunnel:
     """Open the tunnel that `url` names, within `deadline` seconds, as the transport of `protocol`.
 
     `identity` is a folder as `fieldgate certs issue client` makes it; TLS needs one, SSH may do with the user's own
-    agent and known_hosts. `connected` is a TCP connection to the host, where there is one already.
+    agent and known_hosts. `connected` is a TCP connection to the host, where there is one already; `patience`
+    the seconds that each of the host's addresses has to answer.
     Raises ConfigError, UnreachableError, NotTrustedError, RejectedError or DeadlineError.
     """
     open_one = {Scheme.PLAIN: _open_plain, Scheme.TLS: _open_tls, Scheme.SSH: _open_ssh}[url.scheme]
     try:
         async with asyncio.timeout(deadline):
-            return await open_one(url, protocol, identity, connected)
+            return await open_one(url, protocol, identity, Reached(connected, patience))
     except FieldgateError:
         raise
     except TimeoutError:
@@ -122,24 +126,18 @@ _Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
 
 
 async def _connect(
-    made: Callable[[], _Protocol], url: SiteUrl, port: int, connected: socket.socket | None
+    made: Callable[[], _Protocol], url: SiteUrl, port: int, reached: Reached
 ) -> tuple[asyncio.Transport, _Protocol]:
-    loop = asyncio.get_running_loop()
-    if connected is not None:
-        return await loop.create_connection(made, sock=connected)
-    return await loop.create_connection(made, url.host, port)
+    connected = reached.connected or await tcp.connect(await tcp.look_up(url.host, port), reached.patience)
+    return await asyncio.get_running_loop().create_connection(made, sock=connected)
 
 
-async def _open_plain(
-    url: SiteUrl, protocol: asyncio.Protocol, identity: Path | None, connected: socket.socket | None
-) -> Tunnel:
-    transport, _ = await _connect(lambda: protocol, url, url.port or LOOPBACK_PORT, connected)
+async def _open_plain(url: SiteUrl, protocol: asyncio.Protocol, identity: Path | None, reached: Reached) -> Tunnel:
+    transport, _ = await _connect(lambda: protocol, url, url.port or LOOPBACK_PORT, reached)
     return Tunnel(transport)
 
 
-async def _open_tls(
-    url: SiteUrl, protocol: asyncio.Protocol, identity: Path | None, connected: socket.socket | None
-) -> Tunnel:
+async def _open_tls(url: SiteUrl, protocol: asyncio.Protocol, identity: Path | None, reached: Reached) -> Tunnel:
     from fieldgate_tunnel.generations import last_whole
     from fieldgate_tunnel.resumption import sessions_of
     from fieldgate_tunnel.stream import RECEIVE_BUFFER, TlsStream
@@ -168,7 +166,7 @@ async def _open_tls(
         )
 
     offered = sessions.take(url.host, port)
-    _, made = await _connect(stream, url, port, connected)
+    _, made = await _connect(stream, url, port, reached)
     try:
         await done
     except BaseException:
@@ -177,16 +175,14 @@ async def _open_tls(
     return Tunnel(made, ended=lambda: sessions.keep(url.host, port, made))
 
 
-async def _open_ssh(
-    url: SiteUrl, protocol: asyncio.Protocol, identity: Path | None, connected: socket.socket | None
-) -> Tunnel:
+async def _open_ssh(url: SiteUrl, protocol: asyncio.Protocol, identity: Path | None, reached: Reached) -> Tunnel:
     from asyncssh import Error
 
     from fieldgate_tunnel import ssh
     from fieldgate_tunnel.generations import last_whole
 
     try:
-        connection = await ssh.connect(url, last_whole(identity) if identity else None, connected)
+        connection = await ssh.connect(url, last_whole(identity) if identity else None, reached)
         try:
             channel = await ssh.open_channel(connection, protocol)
         except BaseException:

@@ -42,6 +42,8 @@ log = logging.getLogger("fieldgate.link")
 
 OPEN_DEADLINE = 15.0
 """Seconds for name, route, handshake and login together."""
+TCP_PATIENCE = 3.5
+"""Seconds that an address has to answer: a kernel asks again after 1, 2, 4, 8 s, and would be late when it is back."""
 FIRST_REPLY = 5.0
 """Seconds for the first round trip of a fresh tunnel, and twice as many where the keepalive is as patient."""
 _LOOK = 1.0
@@ -61,7 +63,7 @@ def to_site(url: SiteUrl, identity: Path | None, *, deadline: float = OPEN_DEADL
     """Give the way to a site that its URL names."""
 
     def open_way(protocol: asyncio.Protocol) -> Awaitable[Tunnel]:
-        return open_tunnel(url, protocol, identity=identity, deadline=deadline)
+        return open_tunnel(url, protocol, identity=identity, deadline=deadline, patience=TCP_PATIENCE)
 
     return open_way
 

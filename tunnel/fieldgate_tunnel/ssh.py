@@ -16,8 +16,10 @@ from fieldgate_core.logs import printable
 from fieldgate_core.modbus import MODBUS_PORT
 from fieldgate_core.url import SSH_PORT, SiteUrl
 from fieldgate_tunnel import identity_files as files
+from fieldgate_tunnel import tcp
 from fieldgate_tunnel.ssh_keys import only_principal
 from fieldgate_tunnel.ssh_user import CONFIG, Hop, HostBlock, KnownHosts, agent_keys, host_block, private_keys
+from fieldgate_tunnel.tcp import Reached
 
 # what ssh-audit calls good and OpenSSH 8.5 or newer has; aes-gcm first, it is the fast one in asyncssh
 KEX = ("mlkem768x25519-sha256", "curve25519-sha256", "curve25519-sha256@libssh.org")
@@ -181,17 +183,19 @@ def peer_name(address: object) -> str:
 
 
 async def connect(
-    url: SiteUrl, folder: Path | None, connected: socket.socket | None = None
+    url: SiteUrl,
+    folder: Path | None,
+    reached: Reached = Reached(),  # noqa: B008
 ) -> asyncssh.SSHClientConnection:
     """Connect to a site's SSH door, host key verified, with the identity of a folder.
 
     `~/.ssh/config` says how to get there; without a folder it says who we are and whom we trust as well, with the
-    agent, the user's keys and `known_hosts`. `connected` is a TCP connection to the host itself, where there is one.
+    agent, the user's keys and `known_hosts`. `reached` is a TCP connection to the host itself, or how to make one.
     Raises ConfigError for what is wrong in these files, and what asyncssh and sockets raise (`dialers` explains
     these), as JumpError where a host on the way raises it.
     """
     hop = Hop(url.host, url.port, url.user)
-    return await _connect(hop, (), folder=folder, default_port=SSH_PORT, connected=connected)
+    return await _connect(hop, (), folder=folder, default_port=SSH_PORT, reached=reached)
 
 
 class JumpError(Exception):
@@ -209,7 +213,7 @@ async def _connect(  # noqa: PLR0913
     folder: Path | None,
     default_port: int,
     depth: int = 0,
-    connected: socket.socket | None = None,
+    reached: Reached = Reached(),  # noqa: B008
 ) -> asyncssh.SSHClientConnection:
     """Connect to a host through `jumps`, or those that `~/.ssh/config` names for it."""
     block = host_block(hop)
@@ -226,6 +230,7 @@ async def _connect(  # noqa: PLR0913
     way = jumps or block.jumps_to(hop)
     tunnel = await _last(way, depth)
     try:
+        connected = None if tunnel else await _reach(hop, block, options, reached)
         connection = await asyncssh.connect(hop.host, tunnel=tunnel, sock=connected, **options)
     except BaseException as error:
         if tunnel is not None:
@@ -240,6 +245,16 @@ async def _connect(  # noqa: PLR0913
     if tunnel is not None:
         connection.set_tunnel(tunnel)
     return connection
+
+
+async def _reach(hop: Hop, block: HostBlock, options: dict[str, Any], reached: Reached) -> socket.socket:
+    """Connect to the host itself: asyncssh would wait for each address as long as the kernel does."""
+    if reached.connected is not None:
+        return reached.connected
+    # what is wrong with keys and certificates is said before anything is sent
+    asyncssh.SSHClientConnectionOptions(host=hop.host, **options)
+    addresses = await tcp.look_up(block.host_name or hop.host, options["port"])
+    return await tcp.connect(addresses, reached.patience)
 
 
 async def _last(jumps: tuple[Hop, ...], depth: int) -> asyncssh.SSHClientConnection | None:

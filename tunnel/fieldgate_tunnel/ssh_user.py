@@ -43,6 +43,7 @@ class HostBlock:
     """
 
     config: Path | None
+    host_name: str | None
     port: int | None
     user: str | None
     jumps: tuple[Hop, ...]
@@ -82,6 +83,7 @@ def host_block(hop: Hop) -> HostBlock:
     known_hosts += KNOWN_HOSTS[2:] if everybody is None else everybody
     return HostBlock(
         found,
+        cast("str | None", read.get("Hostname")),
         cast("int | None", read.get("Port")),
         cast("str | None", read.get("User")),
         _jumps(cast("str | None", read.get("ProxyJump"))),
