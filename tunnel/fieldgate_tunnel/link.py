@@ -36,6 +36,7 @@ from fieldgate_tunnel.link_events import (
 )
 from fieldgate_tunnel.meter import Meter
 from fieldgate_tunnel.mux import IN_FLIGHT, Failure, Request
+from fieldgate_tunnel.pace import Pace
 from fieldgate_tunnel.wire import Wire
 
 log = logging.getLogger("fieldgate.link")
@@ -46,6 +47,8 @@ TCP_PATIENCE = 3.5
 """Seconds that an address has to answer: a kernel asks again after 1, 2, 4, 8 s, and would be late when it is back."""
 FIRST_REPLY = 5.0
 """Seconds for the first round trip of a fresh tunnel, and twice as many where the keepalive is as patient."""
+OPENINGS = Pace(50.0)
+"""Of all links of this process together: 500 that lost one network are back in some ten seconds, not in one."""
 _LOOK = 1.0
 """Seconds between two looks at a tunnel's bytes, where they are capped."""
 _LONGEST_HOLD = 60.0
@@ -146,6 +149,7 @@ class Link:
         try:
             while True:
                 await self._hold_within_budget()
+                await asyncio.sleep(OPENINGS.turn(time.monotonic()))
                 attempt += 1
                 self._tell(LinkConnecting(attempt))
                 if attempt == 1:
