@@ -72,12 +72,16 @@ class ClockWatch:
 
     def save_when_due(self) -> None:
         """Save the time each hour, in a thread: nothing waits for the disk. To be called each second."""
+        if self._path is None:
+            return
         if time.monotonic() >= self._save_due and (self._saving is None or self._saving.done()):
             self._save_due = time.monotonic() + _SAVE
             self._saving = asyncio.get_running_loop().run_in_executor(None, self.save)
 
     async def close(self) -> None:
         """Save the time for the next start."""
+        if self._path is None:
+            return
         if self._saving is not None:
             await self._saving
         await asyncio.to_thread(self.save)

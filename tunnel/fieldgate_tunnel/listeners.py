@@ -13,10 +13,11 @@ from typing import NamedTuple, Protocol, cast
 import asyncssh
 from cryptography import x509
 
+from fieldgate_core import identity_folder as names
 from fieldgate_core.credentials import Credentials, TlsCredentials
 from fieldgate_core.errors import ConfigError
 from fieldgate_core.logs import printable
-from fieldgate_tunnel import tls
+from fieldgate_tunnel import identity_files, tls
 from fieldgate_tunnel.limits import LOCKOUT, SHUT, Gate, Limits, Place
 from fieldgate_tunnel.resumption import stamp
 from fieldgate_tunnel.ssh import HostKey, peer_name
@@ -64,7 +65,7 @@ class TlsIdentity(NamedTuple):
 
 def tls_identity(folder: Path, *, integrity_only: bool = False, early: bool = False) -> TlsIdentity:
     """Read and check an identity folder; the options as for `tls.server_context`. Raises ConfigError."""
-    read = stamp(folder)
+    read = stamp(identity_files.file(folder, names.TLS_CHAIN).parent)
 
     def again() -> ssl.SSLContext:
         if stamp(folder) != read:
