@@ -46,7 +46,7 @@ def make(name: str, tls_key: PrivateKey, ssh_key: openssh.PrivateKey) -> bytes:
 
 
 def fingerprint(data: bytes) -> str:
-    """Give the fingerprint of a request's file."""
+    """Give the fingerprint of the file of a request, or of its answer: to be compared where it was carried to."""
     return "SHA256:" + hashlib.sha256(data).hexdigest()
 
 

@@ -106,6 +106,8 @@ def test_what_cannot_be_looked_into_is_said(pki: Path, tmp_path: Path) -> None:
     assert "ana.p12: PKCS#12: cannot be looked into without its password" in done.stderr
     assert "broken.pem: certificate: cannot be read" in done.stderr
     assert "notes.txt" not in done.stderr
+    (folder / "large.pem").write_text("\n" * (1 << 20) + (pki / "x509/root/cert.pem").read_text())
+    assert "large.pem: is larger than 1 MiB" in command("certs", "check", str(folder)).stderr
     assert refused("check", tmp_path / "nowhere").count("No such file") == 1
 
 
@@ -219,6 +221,11 @@ def test_trust_is_given_in_the_forms_that_others_want(pki: Path, form: str) -> N
         )
         before = {"known-hosts": "@cert-authority * ", "user-ca-keys": "", "authorized-keys": options}[form]
         assert out.decode() == before + line
+
+
+def test_a_role_adds_no_option_to_authorized_keys(pki: Path) -> None:
+    for role in ('x",permitopen="*:22', "operator,root", "operator\nssh-ed25519 AAAA"):
+        assert "cannot hold" in refused("export", "trust", "authorized-keys", "--role", role, "--dir", pki)
 
 
 def test_authorized_keys_need_a_role(pki: Path) -> None:
