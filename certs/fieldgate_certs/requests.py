@@ -101,7 +101,7 @@ def _parse(block: bytes, where: str) -> x509.CertificateSigningRequest:
     try:
         found = x509.load_pem_x509_csr(block)
         proven = found.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
         raise PkiError(where, "holds a certificate request that cannot be read", hint=_HINT) from None
     if not proven:
         raise PkiError(where, "its signature does not prove that its maker holds the key", hint=_HINT)

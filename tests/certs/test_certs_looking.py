@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -254,3 +255,15 @@ def test_show_says_what_is_wrong_with_a_role(site_pki: Pki, tmp_path: Path, form
         shown = json.loads(certs("show", "--json", tmp_path / "leaf"))
         assert shown[0]["role"] == said
         assert shown[0]["identity"] == f"tls:CN=test-issuing-1/{leaf.serial_number:X}/odd"
+
+
+@pytest.mark.parametrize("form", ["pem", "der"])
+def test_a_certificate_of_a_version_that_is_not_known_ends_no_check(pki: Path, tmp_path: Path, form: str) -> None:
+    der = x509.load_pem_x509_certificate((pki / "x509/root/cert.pem").read_bytes()).public_bytes(Encoding.DER)
+    odd = der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05", 1)
+    assert odd != der
+    pem = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(odd) + b"-----END CERTIFICATE-----\n"
+    (tmp_path / "odd").write_bytes(pem if form == "pem" else odd)
+    done = command("certs", "check", str(tmp_path / "odd"))
+    assert (done.returncode, done.stdout) == (0, "nothing of 0 ends within 14 days\n")
+    assert form == "der" or "odd: certificate: cannot be read" in done.stderr
