@@ -7,9 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
 
 from fieldgate_certs import disk, issued, keys, layout, requests
 from fieldgate_certs.authority import private_files
@@ -107,7 +105,7 @@ def _read_answer(data: bytes, where: str) -> tuple[str, Files]:
         kind, texts = found["kind"], found["files"]
         known = {file.path: file for file in _PUBLIC[kind]}
         files = {known[path]: text.encode() for path, text in texts.items()}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         hint = "carry the file that `fieldgate certs sign` made"
         raise PkiError(where, "is not an answer to a request", hint=hint) from None
     return kind, files
@@ -123,9 +121,3 @@ def _check(found: Issued, where: str) -> None:
         begins, ends = found.life
         problem = f"its certificate is valid from {begins:%Y-%m-%d %H:%M} until {ends:%Y-%m-%d %H:%M} UTC, not now"
         raise PkiError(where, problem, hint="is this machine's clock right?")
-
-
-def root_fingerprint(folder: Path) -> str:
-    """Give the fingerprint of the root at the end of a generation's chain, to be compared."""
-    chain = x509.load_pem_x509_certificates(disk.read(folder / layout.TLS_CHAIN.path))
-    return chain[-1].fingerprint(hashes.SHA256()).hex(":").upper()

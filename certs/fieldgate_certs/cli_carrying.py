@@ -56,8 +56,8 @@ _SIGN_EXAMPLE = """\
 _INSTALL = """\
 On the box or the client machine: puts a signed answer beside the keys that wait
 for it, as a new generation, and `DIR/current` then names it. An answer to another
-request is refused, and nothing changes. Compare the root's fingerprint that it
-prints the first time: whoever carried the answer could have put another there."""
+request is refused, and nothing changes. Compare the answer's fingerprint with the
+one that `sign` printed: whoever carried it could have put other CAs there."""
 
 
 def add(commands: Commands) -> None:
@@ -122,7 +122,8 @@ def _sign(options: argparse.Namespace) -> int:
     generation = store.add(subject, signed.files)
     names = issued.read(generation).names
     store.record(now, "sign", holder=f"{subject.kind}/{subject.name}", names=names, request=request.fingerprint)
-    disk.create(out, box.answer(subject.kind, subject.name, signed.files), private=False)
+    answer = box.answer(subject.kind, subject.name, signed.files)
+    disk.create(out, answer, private=False)
     sys.stdout.write(f"""\
 signed {where}
   {request.fingerprint}
@@ -132,6 +133,8 @@ signed {where}
 next:
   carry {out} back, and install it there:
     fieldgate certs install {quoted(out.name)} --dir DIR
+  compare the fingerprint that it prints with the answer's:
+    {requests.fingerprint(answer)}
 """)
     return 0
 
@@ -162,17 +165,19 @@ def _entry(options: argparse.Namespace) -> Entry:
 
 
 def _install(options: argparse.Namespace) -> int:
-    from fieldgate_certs import box, disk, layout
+    from fieldgate_certs import box, disk, layout, requests
     from fieldgate_certs.issued import role
 
-    generation, found = box.install(options.dir, disk.read(options.answer), str(options.answer))
+    data = disk.read(options.answer)
+    generation, found = box.install(options.dir, data, str(options.answer))
     current = options.dir / disk.CURRENT
     is_server = (generation / layout.TLS_CLIENT_CA.path).exists()
     steps = server_steps(current) if is_server else client_steps(current, role(found.leaf).role or "ROLE")
     sys.stdout.write(f"""\
 installed {generation}, until {date(found.life.not_after)}
   {current} -> {generation.name}
-  the root that it comes from: {box.root_fingerprint(generation)}
+  the answer's fingerprint, which `sign` must have printed too:
+  {requests.fingerprint(data)}
 
 next:
 {steps}

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from fieldgate_certs.choices import REASONS
 from fieldgate_certs.cli_words import (
     Commands,
-    add_ca,
     add_dir,
     add_root,
     command,
     date,
+    days_from,
     dir_option,
     quoted,
 )
@@ -69,7 +69,7 @@ def add(commands: Commands) -> None:
     which.add_argument("--all", action="store_true", help="everything, as after `trust` (of --ca, if it is said)")
     renew.add_argument("--expired", metavar="REASON", help="renew what has ended too, for this reason")
     renew.add_argument("--to", metavar="CA", help="issue by this CA from now on, instead of the one before")
-    add_ca(renew)
+    renew.add_argument("--ca", metavar="NAME", help="of --due and --all, only what this CA has issued")
     add_dir(renew)
 
     revoke = command(commands, "revoke", "revoke certificates", _REVOKE, _REVOKE_EXAMPLE, _revoke)
@@ -88,7 +88,7 @@ def add(commands: Commands) -> None:
 
 def _add_crl_options(parser: argparse.ArgumentParser) -> None:
     """Add how long the X.509 lists hold, and the root's key."""
-    parser.add_argument("--days", type=int, default=30, help="days until the X.509 lists end (default: 30)")
+    parser.add_argument("--days", type=days_from(1), default=30, help="days until the X.509 lists end (default: 30)")
     add_root(parser)
     add_dir(parser)
 
@@ -102,14 +102,16 @@ def _renew(options: argparse.Namespace) -> int:
     many = options.due or options.all
     if many == bool(options.names):
         raise PkiError("renew", "say what: names, --due or --all", hint="fieldgate certs renew --due --dir PKI")
+    if options.ca and not many:
+        raise PkiError("renew", "--ca chooses from --due or --all", hint="to issue by another CA: --to CA")
     names = revoking.revoked(store)
     holders = store.holders() if many else [store.find(name) for name in options.names]
     left = renewed = 0
     for holder in holders:
-        one = renewing.standing(store, holder, names, now)
-        if many and not _wanted(store, one, options):
-            continue
         try:
+            one = renewing.standing(store, holder, names, now)
+            if many and not _wanted(store, one, options):
+                continue
             done = renewing.renew(store, one, now, expired=options.expired, ca=options.to)
         except PkiError as error:
             if not many:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fieldgate_certs.choices import BINARY_FORMS, TRUST_FORMS
-from fieldgate_certs.cli_words import Commands, add_ca, add_dir, command, date
+from fieldgate_certs.cli_words import Commands, add_ca, add_dir, command, date, days_from
 
 # cryptography is imported when a command runs, not for --help
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def add(commands: Commands) -> None:
     codes = "0 nothing ends, 1 something ends or has ended, 2 wrong usage"
     check = command(commands, "check", "find what ends soon", _CHECK, _CHECK_EXAMPLE, _check, codes)
     check.add_argument("paths", metavar="PATH", type=Path, nargs="*", help="files, folders (default: this folder)")
-    check.add_argument("--days", type=int, default=14, help="what soon means (default: 14)")
+    check.add_argument("--days", type=days_from(0), default=14, help="what soon means (default: 14)")
     check.add_argument("--json", action="store_true", help="for programs: a list of objects, of all that ends one day")
 
     example = "  fieldgate certs export trust known-hosts --dir pki"

@@ -18,6 +18,7 @@ from fieldgate_certs.cli_words import (
     ca_option,
     command,
     date,
+    days_from,
     dir_option,
     quoted,
 )
@@ -83,7 +84,7 @@ def add(commands: Commands) -> None:
         ("--permit-ip", "NET", "a network"),
     ):
         issuing.add_argument(option, metavar=what, action="append", default=[], help=f"{text}; may be repeated")
-    issuing.add_argument("--days", type=int, default=3650, help="days until it ends (default: 3650)")
+    issuing.add_argument("--days", type=days_from(1), default=3650, help="days until it ends (default: 3650)")
     add_key(issuing, "ecdsa")
     add_root(issuing)
     add_dir(issuing)
@@ -114,6 +115,8 @@ def _init(options: argparse.Namespace) -> int:
     now = datetime.now(UTC)
     files = authority.create(options.name, now, options.key or "ecdsa", phrase)
     if options.root:
+        # what keeps the PKI from being made comes before the key is on the stick
+        Store.prepare(folder)
         files = root_key.take_out(files, options.root)
     store = Store.create(folder, files)
     store.record(now, "init", name=options.name)

@@ -14,6 +14,7 @@ from fieldgate_certs.validity import DEFAULT_DAYS, MAX_DAYS
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 Run = Callable[[argparse.Namespace], int]
+_MOST_DAYS = 36500
 
 
 def command(  # noqa: PLR0913
@@ -46,6 +47,17 @@ def add_days(parser: argparse.ArgumentParser) -> None:
     """Add --days; None where it is not said."""
     days = f"days until both certificates end, 1 to {MAX_DAYS} (default: {DEFAULT_DAYS})"
     parser.add_argument("--days", type=int, help=days)
+
+
+def days_from(least: int) -> Callable[[str], int]:
+    """Give what reads the --days of something else than a leaf: `least` to a hundred years."""
+
+    def read(text: str) -> int:
+        if not (text.isdecimal() and len(text) < 10 and least <= int(text) <= _MOST_DAYS):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {least} to {_MOST_DAYS} days")
+        return int(text)
+
+    return read
 
 
 def add_key(parser: argparse.ArgumentParser, default: str) -> None:

@@ -41,9 +41,12 @@ def look(paths: Iterable[Path], now: datetime, days: int) -> Looked:
     for path in dict.fromkeys(file for top in paths for file in _files(top)):
         try:
             with disk.told(path):
-                data = path.read_bytes() if path.stat().st_size <= _LARGEST else b""
+                data = path.read_bytes() if path.stat().st_size <= _LARGEST else None
         except PkiError as error:
             looked.closed.append((path, error.problem))
+            continue
+        if data is None:
+            looked.closed.append((path, "is larger than 1 MiB, and was not looked into"))
             continue
         for item in inspecting.read(data):
             if item.not_after is not None:

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from fieldgate_certs import disk, keys, layout, openssh
 from fieldgate_certs.authority import Authority, pem
+from fieldgate_certs.subjects import check_role
 from fieldgate_core.errors import PkiError
 
 MODBUS_TARGETS = ("127.0.0.1:502", "localhost:502", "[::1]:502")
@@ -32,10 +33,11 @@ def pkcs12_file(generation: Path, name: str, password: bytes) -> bytes:
 
 
 def trust(ca: Authority, form: str, role: str | None) -> bytes:
-    """Give what is trusted in one of the forms of `choices.TRUST_FORMS`. Raises PkiError if a form needs a role."""
+    """Give what is trusted in one of the forms of `choices.TRUST_FORMS`. Raises PkiError for a missing or bad role."""
     if form == "authorized-keys":
         if role is None:
             raise PkiError("authorized-keys", "it needs the role that may log in", hint="say --role ROLE")
+        check_role(role)
         lines = (ca.user_ca_line + ca.trust.user_cas).splitlines(keepends=True)
         return b"".join(openssh.authorized_keys_line(line, role, MODBUS_TARGETS) for line in lines)
     made: dict[str, Callable[[], bytes]] = {

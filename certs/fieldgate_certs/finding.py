@@ -32,13 +32,15 @@ def named(store: Store, what: str, now: datetime) -> list[str]:
 
 def in_file(data: bytes, where: str) -> list[str]:
     """Give the names of what a file holds: of a chain its first certificate. Raises PkiError if it holds none."""
-    items = inspecting.read(data)
+    items = [one for one in inspecting.read(data) if one.kind != "private key"]
+    if any(one.kind.startswith("X.509") for one in items):
+        del items[1:]  # the CAs behind it are not meant
     names = [one.facts["identity"] for one in items if "identity" in one.facts]
     if not names:
         raise PkiError(
             where, "holds no certificate and no SSH key", hint="fieldgate certs show FILE says what it holds"
         )
-    return names[:1] if items[0].kind.startswith("X.509") else names
+    return names
 
 
 def any_of_root(store: Store, names: list[str]) -> bool:

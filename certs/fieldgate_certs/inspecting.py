@@ -30,6 +30,13 @@ _PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL
 _SSH_LINE = re.compile(rb"(?:[^#].*\s)?((?:ssh-|ecdsa-|sk-)\S+\s+[A-Za-z0-9+/]+=*)(?:\s|$)")
 _FOREVER = 0xFFFF_FFFF_FFFF_FFFF
 _PURPOSES = {ExtendedKeyUsageOID.SERVER_AUTH: "server", ExtendedKeyUsageOID.CLIENT_AUTH: "client"}
+_UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 _PKCS12_OID = bytes.fromhex("2a864886f70d0107")
 """The stem of every content type of PKCS#7, which a PKCS#12 file begins with."""
 
@@ -74,7 +81,7 @@ def _der(data: bytes) -> list[Item]:
         lambda: _request(x509.load_der_x509_csr(data)),
     )
     for parse in readers:
-        with contextlib.suppress(ValueError, UnsupportedAlgorithm):
+        with contextlib.suppress(ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
             return [parse()]
     if _PKCS12_OID in data[:64]:
         return [Item("PKCS#12", "", facts={"note": "cannot be looked into without its password"})]
@@ -91,7 +98,7 @@ def _ssh_lines(data: bytes) -> Iterator[Item]:
 def _tried(parse: Callable[[], Item], what: str) -> Item:
     try:
         return parse()
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except _UNREADABLE:
         return Item(what, "", facts={"note": "cannot be read"})
 
 

@@ -13,6 +13,9 @@ from fieldgate_core.errors import PkiError
 LEAST = 12
 """Characters of a new passphrase: it is what stands between a stolen stick and the key on it."""
 
+_MOST = 1023
+"""OpenSSL takes no more."""
+
 
 def from_file(path: Path) -> bytes:
     """Read the first line of a file that only we can read. Raises PkiError."""
@@ -45,4 +48,6 @@ def choose(what: str, file: Path | None) -> bytes:
     if len(chosen) < LEAST:
         hint = "a few words that nobody else puts together"
         raise PkiError(what, f"a passphrase has at least {LEAST} characters", hint=hint)
+    if len(chosen) > _MOST:
+        raise PkiError(what, f"a passphrase has at most {_MOST} bytes", hint="is this the right file?")
     return chosen

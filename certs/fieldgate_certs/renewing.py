@@ -85,7 +85,7 @@ def ca_of(store: Store, found: Issued) -> str | None:
         if authority.issuing_certificate(store.read, name) == found.issuing:
             return name
     issuer = found.leaf.issuer.rfc4514_string()
-    hint = "name the CA that is to issue it from now on: --ca NAME"
+    hint = "name the CA that is to issue it from now on: --to NAME"
     raise PkiError(str(found.folder), f"its issuing CA, {issuer}, is not in this PKI any more", hint=hint)
 
 

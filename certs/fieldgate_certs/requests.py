@@ -46,7 +46,7 @@ def make(name: str, tls_key: PrivateKey, ssh_key: openssh.PrivateKey) -> bytes:
 
 
 def fingerprint(data: bytes) -> str:
-    """Give the fingerprint of a request's file."""
+    """Give the fingerprint of the file of a request, or of its answer: to be compared where it was carried to."""
     return "SHA256:" + hashlib.sha256(data).hexdigest()
 
 
@@ -101,7 +101,7 @@ def _parse(block: bytes, where: str) -> x509.CertificateSigningRequest:
     try:
         found = x509.load_pem_x509_csr(block)
         proven = found.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
         raise PkiError(where, "holds a certificate request that cannot be read", hint=_HINT) from None
     if not proven:
         raise PkiError(where, "its signature does not prove that its maker holds the key", hint=_HINT)

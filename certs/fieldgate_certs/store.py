@@ -40,18 +40,23 @@ class Store:
     @classmethod
     def create(cls, folder: Path, files: Files) -> Store:
         """Write a new PKI in `folder`, which may be there already. Raises PkiError if it holds one, or half of one."""
+        cls.prepare(folder)
+        with disk.told(folder), disk.locked(folder):
+            cls.refuse_taken(folder)
+            tops = sorted({Path(file.path).parts[0] for file in files})
+            with disk.staged(folder, files) as stage:
+                for name in tops:
+                    (stage / name).rename(folder / name)
+                disk.sync_folder(folder)
+        return cls(folder)
+
+    @classmethod
+    def prepare(cls, folder: Path) -> None:
+        """Make the folder of a new PKI, if it is not there. Raises PkiError where none could be made in it."""
         with disk.told(folder):
             cls.refuse_taken(folder)
             disk.make_folder(folder)
             disk.refuse_writable_by_others(folder)
-            with disk.locked(folder):
-                cls.refuse_taken(folder)
-                tops = sorted({Path(file.path).parts[0] for file in files})
-                with disk.staged(folder, files) as stage:
-                    for name in tops:
-                        (stage / name).rename(folder / name)
-                    disk.sync_folder(folder)
-        return cls(folder)
 
     @staticmethod
     def refuse_taken(folder: Path) -> None:

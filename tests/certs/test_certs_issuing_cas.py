@@ -21,6 +21,7 @@ from fieldgate_certs.constraints import Constraints
 from fieldgate_certs.subjects import Server
 from fieldgate_certs.validity import Validity
 from fieldgate_core.errors import PkiError
+from support.in_process import command
 from support.pki import PASSPHRASE, certs, openssl, openssl_verify, refused, write_phrase
 
 TOOLS = ("openssl", "ssh-keygen")
@@ -223,6 +224,8 @@ def test_a_passphrase_that_is_short_or_that_others_can_read_is_refused(tmp_path:
     short = write_phrase(tmp_path / "short", "too short")
     args = ("init", tmp_path / "pki", "--root-passphrase-file")
     assert "at least 12 characters" in refused(*args, short)
+    long = write_phrase(tmp_path / "long", "x" * 1024)
+    assert "at most 1023 bytes" in refused(*args, long)
     open_file = write_phrase(tmp_path / "open")
     open_file.chmod(0o644)
     assert "group or others have rights" in refused(*args, open_file)
@@ -236,12 +239,32 @@ def test_another_pkis_root_is_not_taken_for_this_ones(tmp_path: Path, pki: Path)
     )
 
 
+def test_a_pki_that_cannot_be_made_leaves_no_key_on_the_stick(tmp_path: Path) -> None:
+    open_folder = tmp_path / "open"
+    open_folder.mkdir()
+    open_folder.chmod(0o777)
+    assert "No such file" in refused("init", tmp_path / "no/pki", "--root", tmp_path / "stick")
+    assert "may write here" in refused("init", open_folder, "--root", tmp_path / "stick")
+    assert not (tmp_path / "stick").exists()
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "36501", "99999999999", "\N{SUPERSCRIPT TWO}", "soon"])
+def test_a_life_that_no_ca_and_no_list_can_have_is_refused(tmp_path: Path, days: str) -> None:
+    certs("init", tmp_path / "pki")
+    for words in (("issuing", "plant-a", "--permit-dns", "a.example"), ("crl",)):
+        done = command("certs", *words, f"--days={days}", "--dir", str(tmp_path / "pki"))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"{days!r} is not 1 to 36500 days" in done.stderr
+    assert not (tmp_path / "pki/x509/issuing/plant-a").exists()
+    assert not (tmp_path / "pki/published").exists()
+
+
 def test_a_roots_key_is_never_overwritten(tmp_path: Path) -> None:
     certs("init", tmp_path / "one", "--root", tmp_path / "stick")
     before = (tmp_path / "stick/key.pem").read_bytes()
     assert "is there already" in refused("init", tmp_path / "two", "--root", tmp_path / "stick")
     assert (tmp_path / "stick/key.pem").read_bytes() == before
-    assert not (tmp_path / "two").exists()
+    assert not list((tmp_path / "two").iterdir())
 
 
 @pytest.mark.parametrize("again", [PASSPHRASE, "something else here"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -106,6 +107,8 @@ def test_what_cannot_be_looked_into_is_said(pki: Path, tmp_path: Path) -> None:
     assert "ana.p12: PKCS#12: cannot be looked into without its password" in done.stderr
     assert "broken.pem: certificate: cannot be read" in done.stderr
     assert "notes.txt" not in done.stderr
+    (folder / "large.pem").write_text("\n" * (1 << 20) + (pki / "x509/root/cert.pem").read_text())
+    assert "large.pem: is larger than 1 MiB" in command("certs", "check", str(folder)).stderr
     assert refused("check", tmp_path / "nowhere").count("No such file") == 1
 
 
@@ -221,6 +224,11 @@ def test_trust_is_given_in_the_forms_that_others_want(pki: Path, form: str) -> N
         assert out.decode() == before + line
 
 
+def test_a_role_adds_no_option_to_authorized_keys(pki: Path) -> None:
+    for role in ('x",permitopen="*:22', "operator,root", "operator\nssh-ed25519 AAAA"):
+        assert "cannot hold" in refused("export", "trust", "authorized-keys", "--role", role, "--dir", pki)
+
+
 def test_authorized_keys_need_a_role(pki: Path) -> None:
     assert "it needs the role" in refused("export", "trust", "authorized-keys", "--dir", pki)
 
@@ -247,3 +255,15 @@ def test_show_says_what_is_wrong_with_a_role(site_pki: Pki, tmp_path: Path, form
         shown = json.loads(certs("show", "--json", tmp_path / "leaf"))
         assert shown[0]["role"] == said
         assert shown[0]["identity"] == f"tls:CN=test-issuing-1/{leaf.serial_number:X}/odd"
+
+
+@pytest.mark.parametrize("form", ["pem", "der"])
+def test_a_certificate_of_a_version_that_is_not_known_ends_no_check(pki: Path, tmp_path: Path, form: str) -> None:
+    der = x509.load_pem_x509_certificate((pki / "x509/root/cert.pem").read_bytes()).public_bytes(Encoding.DER)
+    odd = der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05", 1)
+    assert odd != der
+    pem = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(odd) + b"-----END CERTIFICATE-----\n"
+    (tmp_path / "odd").write_bytes(pem if form == "pem" else odd)
+    done = command("certs", "check", str(tmp_path / "odd"))
+    assert (done.returncode, done.stdout) == (0, "nothing of 0 ends within 14 days\n")
+    assert form == "der" or "odd: certificate: cannot be read" in done.stderr

@@ -166,3 +166,18 @@ def test_holders_move_to_another_issuing_ca(tmp_path: Path) -> None:
     said = certs("renew", "--all", "--ca", "site", "--dir", pki)
     assert "client ana" in said
     assert "bob" not in said
+
+
+def test_a_damaged_identity_keeps_nobody_else_from_being_renewed(tmp_path: Path) -> None:
+    pki = pki_with(tmp_path, (ANA, 80, 90), (BOX, 80, 90))
+    (pki / "issued/client/ana/current/tls-chain.pem").write_text("cut off")
+    done = command("certs", "renew", "--due", "--dir", str(pki))
+    assert done.returncode == 1
+    assert "client/ana/000001/tls-chain.pem" in done.stderr
+    assert (pki / "issued/server/box-1/current").readlink().name == "000002"
+
+
+def test_to_issue_by_another_ca_is_not_said_with_ca(tmp_path: Path) -> None:
+    pki = pki_with(tmp_path, (ANA, 10, 90))
+    assert "hint: to issue by another CA: --to CA" in refused("renew", "ana", "--ca", "plant-b", "--dir", pki)
+    assert (pki / "issued/client/ana/current").readlink().name == "000001"

@@ -301,6 +301,7 @@ def test_an_answer_to_another_request_is_refused_and_nothing_changes(
         '{"kind": "server", "files": {"tls-key.pem": "x"}}',
         '{"kind": "server", "files": {"tls-chain.pem": 1}}',
         '{"kind": "gateway", "files": {}}',
+        "[" * 100_000,
     ],
 )
 def test_what_is_no_answer_is_refused(tmp_path: Path, data: str) -> None:
@@ -309,6 +310,23 @@ def test_what_is_no_answer_is_refused(tmp_path: Path, data: str) -> None:
     (tmp_path / "answer").write_text(data)
     assert "is not an answer to a request" in refused("install", tmp_path / "answer", "--dir", tmp_path / "id")
     assert [path.name for path in (tmp_path / "id").iterdir()] == ["pending"]
+
+
+def test_the_fingerprints_of_an_answer_differ_if_another_ca_was_put_in_it(
+    tmp_path: Path, inventory: tuple[str, Path, str, Path]
+) -> None:
+    signed = certs("sign", "box-1", request_of(tmp_path / "box", "box-1"), "--out", tmp_path / "answer", *inventory)
+    shown = signed.split()[-1]
+    assert shown.startswith("SHA256:")
+    certs("init", tmp_path / "evil", "--name", "plant")
+    answer = json.loads((tmp_path / "answer").read_text())
+    answer["files"]["tls-client-ca.pem"] += (tmp_path / "evil/x509/issuing/cert.pem").read_text()
+    (tmp_path / "swapped").write_text(json.dumps(answer, indent=1) + "\n")
+    assert shown not in certs("install", tmp_path / "swapped", "--dir", tmp_path / "box")
+    request_of(tmp_path / "box-2", "box-1")
+    (tmp_path / "box-2/pending/tls-key.pem").write_bytes((tmp_path / "box/current/tls-key.pem").read_bytes())
+    (tmp_path / "box-2/pending/ssh-key").write_bytes((tmp_path / "box/current/ssh-host-key").read_bytes())
+    assert shown in certs("install", tmp_path / "answer", "--dir", tmp_path / "box-2")
 
 
 def test_an_answer_without_a_request_is_refused(tmp_path: Path, inventory: tuple[str, Path, str, Path]) -> None:

@@ -111,6 +111,20 @@ def test_one_certificate_is_revoked_by_its_serial_or_its_file(pki: Path, tmp_pat
     assert in_krl(pki, ssh) is at_ssh
 
 
+def test_of_a_file_with_key_and_chain_no_ca_is_revoked(pki: Path, tmp_path: Path) -> None:
+    """As HAProxy and stunnel want it; a first certificate that cannot be read stands for nothing behind it either."""
+    chain = current(pki, "client/ana").read_text()
+    combined = tmp_path / "combined.pem"
+    combined.write_text(current(pki, "client/ana", "tls-key.pem").read_text() + chain)
+    certs("revoke", "--file", combined, "--dir", pki)
+    assert "revoked" in verdict(pki, "client/ana")
+    assert "tls:CN=plant-root-1/" not in (pki / "revoked").read_text()
+    damaged = chain.replace(chain.split("\n")[1], "AAAA", 1)
+    combined.write_text(damaged)
+    assert "holds no certificate" in refused("revoke", "--file", combined, "--dir", pki)
+    assert "tls:CN=plant-root-1/" not in (pki / "revoked").read_text()
+
+
 def test_a_plain_key_is_revoked_by_its_file(pki: Path) -> None:
     key = current(pki, "client/ana", "ssh-key.pub")
     certs("revoke", "--file", key, "--dir", pki)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from fieldgate_core.errors import ConfigError
 from fieldgate_tunnel import crl_files
 from support.mint import HOUR, crl, issuing_ca, root_ca
 from support.site import Pki
@@ -23,3 +27,13 @@ def test_the_newest_list_of_a_ca_counts(site_pki: Pki, tmp_path: Path, newest_fi
     assert found.revoked(name, 17)
     assert found.revoked(name, 18) is None
     assert found.revoked(name, 19) is None
+
+
+def test_a_list_of_a_version_that_is_not_known_is_damaged(site_pki: Pki, tmp_path: Path) -> None:
+    der = x509.load_pem_x509_crl(crl(issuing_ca(site_pki), 17)).public_bytes(Encoding.DER)
+    odd = der.replace(b"\x02\x01\x01", b"\x02\x01\x05", 1)
+    assert odd != der
+    file = tmp_path / "ca.crl"
+    file.write_bytes(b"-----BEGIN X509 CRL-----\n" + base64.encodebytes(odd) + b"-----END X509 CRL-----\n")
+    with pytest.raises(ConfigError, match="holds a CRL that is damaged"):
+        crl_files.lists(file)

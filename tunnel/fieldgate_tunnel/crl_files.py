@@ -42,7 +42,7 @@ def lists(path: Path) -> list[x509.CertificateRevocationList]:
         found = [x509.load_pem_x509_crl(pem) for pem in _PEM.findall(text)]
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise ConfigError(str(path), "holds a CRL that is damaged", hint=_FETCH) from None
     # half a list at the end of a file is no list, and a certificate would become one that is trusted
     if text.count(b"-----BEGIN ") != len(found) or not found:

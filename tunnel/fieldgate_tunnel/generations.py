@@ -61,7 +61,7 @@ def _tls_fault(key: Path, chain: Path) -> str:
     try:
         public = load_pem_private_key(key.read_bytes(), None).public_key()
         leaf = x509.load_pem_x509_certificates(chain.read_bytes())[0]
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
         return "the TLS key or certificate is damaged"
     return "" if public == leaf.public_key() else "the TLS key is not the certificate's"
 

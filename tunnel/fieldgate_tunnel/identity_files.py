@@ -59,7 +59,7 @@ def check_dates(path: Path, *, early: bool = False) -> None:
     """
     try:
         certificate = x509.load_pem_x509_certificates(path.read_bytes())[0]
-    except (OSError, ValueError, IndexError):
+    except (OSError, ValueError, IndexError, x509.InvalidVersion):
         raise ConfigError(str(path), "holds no certificate that can be read") from None
     _check_life(
         path, certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp(), early=early
