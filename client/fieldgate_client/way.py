@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 import threading
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from fieldgate_core.errors import DeadlineError, UnreachableError
 
@@ -20,11 +20,14 @@ class Address(NamedTuple):
     """Where a name leads; `address` as sockets take it."""
 
     family: socket.AddressFamily
-    address: tuple[str, int]
+    address: tuple[str, int] | tuple[str, int, int, int]
 
 
-async def look_up(host: str, port: int) -> list[Address]:
-    """Look a name up. Raises UnreachableError for a name that is none, DeadlineError if no name server answers."""
+async def look_up(host: str, port: int, family: int) -> list[Address]:
+    """Look a name up; `family` AF_UNSPEC is any.
+
+    Raises UnreachableError for a name that is none, DeadlineError if no name server answers.
+    """
     loop = asyncio.get_running_loop()
     found: asyncio.Future[list[Address]] = loop.create_future()
 
@@ -39,8 +42,9 @@ async def look_up(host: str, port: int) -> list[Address]:
     def ask() -> None:
         addresses, error = None, None
         try:
-            rows = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            addresses = list(dict.fromkeys(Address(row[0], (str(row[4][0]), port)) for row in rows))
+            rows = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+            # an IPv6 address of one link is none without its scope, the fourth of the four
+            addresses = [Address(row[0], cast("tuple[str, int]", row[4])) for row in rows]
         except (OSError, UnicodeError) as problem:
             error = problem
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more

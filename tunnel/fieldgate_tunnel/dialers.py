@@ -80,7 +80,7 @@ async def open_tunnel(
     """Open the tunnel that `url` names, within `deadline` seconds, as the transport of `protocol`.
 
     `identity` is a folder as `fieldgate certs issue client` makes it; TLS needs one, SSH may do with the user's own
-    agent and known_hosts. `connected` is a TCP connection to the host, where there is one already.
+    agent and known_hosts. `connected` is a TCP connection to `first_stop`, where there is one already.
     Raises ConfigError, UnreachableError, NotTrustedError, RejectedError or DeadlineError.
     """
     open_one = {Scheme.PLAIN: _open_plain, Scheme.TLS: _open_tls, Scheme.SSH: _open_ssh}[url.scheme]
