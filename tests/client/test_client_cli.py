@@ -236,6 +236,13 @@ def test_a_refused_connection_ends_with_3() -> None:
     assert "connection refused" in ended.stderr
 
 
+def test_a_point_is_written_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "points.toml").write_text('[[point]]\nname = "pump"\ntable = "coil"\naddress = 0\nwritable = true\n')
+    places = ["--yes", "--points", str(tmp_path / "points.toml"), "pump=on", "pump=off"]
+    assert main(["client", "write", "modbus://127.0.0.1:1", *places]) == 2
+    assert "pump: is to be written twice" in capsys.readouterr().err
+
+
 def shell(command: str, url: str) -> subprocess.CompletedProcess[str]:
     """Run `fieldgate client COMMAND`, $URL in it, by a shell, which redirects; the exit code is fieldgate's own."""
     line = f"{sys.executable} -m fieldgate_core.cli client {command}; exit ${{PIPESTATUS[0]}}"
