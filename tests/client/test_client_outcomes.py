@@ -63,7 +63,7 @@ async def test_a_read_whose_peer_closes_ends_with_3_and_was_sent_once() -> None:
     async with device(lambda _: b"") as closing:
         code, _, err = await ended(await start("client", "read", closing.url))
     assert (code, closing.requests) == (3, [READ_ONE])
-    assert "closed" in err
+    assert err == f"fieldgate: error: {closing.url}: the peer closed the tunnel\n"
 
 
 async def test_ctrl_c_while_a_write_waits_says_that_its_outcome_is_unknown() -> None:
