@@ -14,6 +14,7 @@ from fieldgate_client.client import SiteClient
 from fieldgate_client.connection import IN_FLIGHT, OPEN_DEADLINE, REPLY_DEADLINE, connect
 from fieldgate_client.points import Point
 from fieldgate_client.values import Value
+from fieldgate_core.errors import TunnelLostError
 from fieldgate_core.modbus import Table
 from fieldgate_core.url import SiteUrl
 
@@ -26,6 +27,10 @@ T = TypeVar("T")
 class _LoopThread:
     """An event loop in a thread of its own, which lives as long as the block."""
 
+    def __init__(self) -> None:
+        self._leaving = threading.Lock()
+        self._left = False
+
     def __enter__(self) -> Self:
         ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(ready,), name="fieldgate-client", daemon=True)
@@ -34,12 +39,21 @@ class _LoopThread:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        with self._leaving:
+            self._left = True
+            self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
     def call(self, work: Coroutine[object, None, T]) -> T:
-        """Run `work` on the loop and wait for it; what interrupts the waiting (Ctrl-C) cancels it."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        """Run `work` on the loop and wait for it; what interrupts the waiting (Ctrl-C) cancels it.
+
+        Raises TunnelLostError after the block: a loop that has ended would never answer.
+        """
+        with self._leaving:
+            if self._left:
+                work.close()
+                raise TunnelLostError("the site", "its block is left, and the tunnel closed")
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
         finally:

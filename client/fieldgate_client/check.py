@@ -25,8 +25,9 @@ from fieldgate_core.errors import (
     TunnelLostError,
 )
 from fieldgate_core.modbus import ExceptionCode
-from fieldgate_core.url import LOOPBACK_PORT, SSH_PORT, TLS_PORT, Scheme
+from fieldgate_core.url import Scheme
 from fieldgate_tunnel import dialers
+from fieldgate_tunnel.first_stop import Stop, first_stop
 from fieldgate_tunnel.tcp import Address
 
 _Do = Callable[[], Awaitable[str]]
@@ -34,7 +35,8 @@ _Do = Callable[[], Awaitable[str]]
 DOOR_DEADLINE = 10.0
 """Seconds for the handshake and login of a door."""
 
-_PORTS = {Scheme.PLAIN: LOOPBACK_PORT, Scheme.TLS: TLS_PORT, Scheme.SSH: SSH_PORT}
+_MUTE = "the door is open and nothing answers behind it: a slow device (-o 10), a unit in listen-only mode, or it hangs"
+_NO_SERVER = "another program may have this port (`ss -ltnp` there shows who); a server of ours says why in its log"
 _ANSWERS = frozenset({ExceptionCode.ILLEGAL_DATA_ADDRESS, ExceptionCode.ILLEGAL_DATA_VALUE})
 """Exceptions of a unit that is there, where it only has not these cells."""
 
@@ -49,6 +51,7 @@ class Walk:
         self._expiry_days = expiry_days
         self._own: Proof | None = None
         self._server: Proof | None = None
+        self._stop = Stop("", 0)
         self._addresses: list[Address] = []
         self._socket: socket.socket | None = None
         self._tunnel: dialers.Tunnel | None = None
@@ -71,7 +74,12 @@ class Walk:
                 yield step
             stopped = False
             for name, do in self._way():
-                step = Step(name, Outcome.SKIPPED) if stopped else await _timed(name, do)
+                if stopped:
+                    step = Step(name, Outcome.SKIPPED)
+                elif self._stop.command and name in {"route", "tcp"}:
+                    step = Step(name, Outcome.SKIPPED, "that is the ProxyCommand's to do")
+                else:
+                    step = await _timed(name, do)
                 stopped |= step.outcome is Outcome.FAILED or (own_fault and name == "tcp")
                 yield step
         finally:
@@ -110,14 +118,16 @@ class Walk:
     # the way
 
     async def _name(self) -> str:
-        host, port = self._target()
-        self._addresses = await way.look_up(host, port)
+        self._stop = first_stop(self._site.url)
+        host, port, family, jump, command = self._stop
+        if command is not None:
+            return f"left to the ProxyCommand of ~/.ssh/config: {command}"
+        self._addresses = await way.look_up(host, port, family)
         found = ", ".join(map(str, self._addresses))
-        return f"{host} is {found}" if found != host else f"{host} is an address"
-
-    def _target(self) -> tuple[str, int]:
-        url = self._site.url
-        return url.host, url.port or _PORTS[url.scheme]
+        told = f"{host} is {found}" if found != host else f"{host} is an address"
+        if jump is not None:
+            return f"the way begins at the jump host {jump}: {told}"
+        return told if host == self._site.url.host else f"{self._site.url.host} is {host} by ~/.ssh/config; {told}"
 
     async def _route(self) -> str:
         self._addresses, own = way.route(self._addresses)
@@ -140,6 +150,8 @@ class Walk:
                 connected=self._socket,
             )
         except RejectedError as error:
+            if self._of_jump_host(error):
+                raise
             # the server is the right one; it is we who are not let in, which is the next step's to say
             self._rejected = error
             return "the server is the one it says it is"
@@ -150,11 +162,22 @@ class Walk:
         version = self._tunnel.get_extra_info("server_version")
         return self._server.text if self._server else f"host key accepted; {version}" if version else "open"
 
+    def _of_jump_host(self, error: RejectedError) -> bool:
+        if self._stop.jump is None:
+            return False
+        from fieldgate_tunnel.ssh import JumpError
+
+        return isinstance(error.__cause__, JumpError)
+
     async def _login(self) -> str:
         if self._rejected is not None:
             raise self._rejected
         # TLS 1.3 lets us in before it has looked at our certificate: a reply is the proof
-        self._reply = await self._ask(requests.read(self._cells.table, self._cells.range))
+        try:
+            self._reply = await self._ask(requests.read(self._cells.table, self._cells.range))
+        except (DeadlineError, TunnelLostError) as error:
+            error.hint = error.hint or _MUTE if isinstance(error, DeadlineError) else _NO_SERVER
+            raise
         return "the server lets us in"
 
     async def _ask(self, pdu: bytes) -> bytes:
@@ -204,10 +227,15 @@ class Walk:
             if end - now < timedelta(days=days):
                 hint = "fieldgate certs renew, where its CA is kept"
                 raise ExpiringError(what, f"ends on {proofs.day(end)}, within {days} days", hint=hint)
-        shown = ", ".join(f"{what} in {(end - now).days} days" for what, end in known.items())
+        shown = [f"{what} in {(end - now).days} days" for what, end in known.items()]
         if self._site.url.scheme is Scheme.SSH:
-            shown += "; the host certificate's end is not shown to SSH clients: fieldgate certs check, on the box"
-        return shown or "no certificate is in use"
+            shown += (
+                [] if self._site.identity else ["the end of a certificate of your agent or ~/.ssh is not looked at"]
+            )
+            shown.append(
+                "the host certificate's end is not shown to SSH clients: fieldgate certs check, where its CA is"
+            )
+        return "; ".join(shown) or "no certificate is in use"
 
     def _refusal(self, reply: bytes) -> int | None:
         return reply[1] if reply[0] & 0x80 else None

@@ -19,18 +19,20 @@ Walks the way to a site: this machine's clock, who you are, the host's name, a
 route, a TCP connection, the TLS or SSH door, whether it lets you in, what your
 role may do, a first read. Each step prints how long it took; the first that
 fails says why and what to try. What is wrong with your own identity does not
-keep the way from being tried.
+keep the way from being tried. The way is that of ~/.ssh/config where SSH is used:
+with ProxyJump it begins at the first jump host.
 
 The read is one cell (-t, -r; the unit is -a). --write sends that cell back with
 the value that was read, to prove that writes go through: something that changes
 it in between loses its change, so name a cell that holds still. It leaves its
 line in the site's trail. --expiry DAYS fails when a certificate that was used
-ends within DAYS days."""
+ends within DAYS days; that of an SSH host is not shown to clients."""
     + LOGIN
 )
 
 _EXAMPLE = """\
 examples:
+  fieldgate client check pump-7
   fieldgate client check modbus+tls://box-1.example.com --identity ana
   fieldgate client check modbus+ssh://viewer@box-1.example.com --json
   fieldgate client check modbus+tls://box-1.example.com --expiry 30
@@ -69,6 +71,7 @@ def main(args: list[str]) -> int:
 async def _check(site: Site, cells: Cells, write: bool, expiry: int | None, *, as_json: bool) -> int:  # noqa: FBT001
     from fieldgate_client.check import Walk
 
+    site.prepare()
     steps: list[Step] = []
     async for step in Walk(site, cells, write_back=write, expiry_days=expiry).steps():
         steps.append(step)

@@ -10,7 +10,7 @@ from fieldgate_core.logs import printable
 
 
 class Outcome(StrEnum):
-    """How a step went; one that is `skipped` was not tried, because of a step before it."""
+    """How a step went; one that is `skipped` was not tried, because of a step before it or for what its text says."""
 
     OK = "ok"
     FAILED = "failed"
@@ -31,7 +31,7 @@ class Step(NamedTuple):
         """Write the step for people; a hint stands on a line of its own."""
         word = {Outcome.OK: "ok", Outcome.FAILED: "FAILED", Outcome.SKIPPED: "-"}[self.outcome]
         if self.outcome is Outcome.SKIPPED:
-            return f"{word:<6}  {self.name:<8}  not tried"
+            return f"{word:<6}  {self.name:<8}  not tried{self.text and ': '}{printable(self.text)}"
         shown = f"{word:<6}  {self.name:<8}  {self.seconds * 1000:>6.0f} ms  {printable(self.text)}"
         return f"{shown}\n{'':<6}  {'':<8}  {'':>9}  try: {printable(self.hint)}" if self.hint else shown
 

@@ -156,8 +156,9 @@ def _show(address: int, registers: dict[Table, dict[int, int]], found: list[Read
                 for cell in range(address + shift, address + shift + doctor.WIDEST)
                 if cell in registers[table]
             )
-            title = f"{table.value} {address + shift}, {meant[shift]}: {words}"
-            grid = Grid(title=Text(title), title_justify="left", box=None, pad_edge=False)
+            # a line of its own: a grid's title is folded to the grid's width
+            console.print(Text(f"{table.value} {address + shift}, {meant[shift]}: {words}"))
+            grid = Grid(box=None, pad_edge=False)
             for column in ("", *doctor.ORDERS):
                 grid.add_column(column, justify="right" if column else "left", overflow="fold")
             for kind in doctor.TYPES:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -234,7 +235,8 @@ def _ini_host(group: _Group, line: str, at: str) -> None:
 def _value(text: str) -> object:
     """Read a value as Ansible does: a literal of Python's, or the text."""
     try:
-        value: object = ast.literal_eval(text)
+        with warnings.catch_warnings(action="ignore", category=SyntaxWarning):
+            value: object = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text
     return value

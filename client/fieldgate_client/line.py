@@ -28,6 +28,7 @@ class Line(asyncio.Protocol):
         self._unsent: dict[int, bytes] = {}
         self._transport: asyncio.Transport | None = None
         self._ended = False
+        self._left = False
         self._cause: BaseException | None = None
 
     @property
@@ -98,6 +99,7 @@ class Line(asyncio.Protocol):
         """Tell everybody who waits."""
         if self._tracer:
             self._tracer.ended()
+        self._left = not self._ended
         self.end(exc)
 
     def _queue(self, loop: asyncio.AbstractEventLoop, unit: int, pdu: bytes) -> int:
@@ -145,7 +147,9 @@ class Line(asyncio.Protocol):
         if isinstance(cause, FieldgateError):
             return cause
         if cause is None:
-            return TunnelLostError(str(self.url), "the tunnel is closed")
+            return TunnelLostError(
+                str(self.url), "the peer closed the tunnel" if self._left else "the tunnel is closed"
+            )
         known = explain(self.url, cause)
         # what keeps a tunnel from opening, has broken one that stood
         return TunnelLostError(known.target, known.problem) if isinstance(known, UnreachableError) else known

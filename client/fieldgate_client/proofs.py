@@ -18,6 +18,7 @@ from fieldgate_core.errors import ConfigError
 from fieldgate_core.url import Scheme, SiteUrl
 from fieldgate_tunnel import identity_files as files
 from fieldgate_tunnel import tls
+from fieldgate_tunnel.generations import last_whole
 
 _DER = serialization.Encoding.DER
 _FOR_EVER = 2**64 - 1
@@ -37,9 +38,9 @@ def own(url: SiteUrl, folder: Path | None) -> Proof:
         case Scheme.PLAIN:
             return Proof(f"you are the local user {getpass.getuser()}; no certificate is asked for", None, None)
         case Scheme.TLS:
-            return _tls(url, folder)
+            return _tls(url, folder and last_whole(folder))
         case _:
-            return _ssh(url, folder)
+            return _ssh(url, folder and last_whole(folder))
 
 
 def _tls(url: SiteUrl, folder: Path | None) -> Proof:

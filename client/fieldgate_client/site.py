@@ -37,14 +37,18 @@ class Site:
         """What shows frames, where that is asked for."""
         return Tracer(_show) if self.trace else None
 
+    def prepare(self) -> None:
+        """Import what the tunnel needs: it costs more than the rest of a command, and is no part of opening."""
+        if self.url.scheme is Scheme.SSH:
+            with quick_imports():
+                import fieldgate_tunnel.ssh  # noqa: F401
+
     def open(self) -> AbstractAsyncContextManager[SiteClient]:
         """Open the tunnel. Raises what `connect` raises."""
         # asyncio and asyncssh cost ten times what the rest of a command does: --help and a usage error go without
         from fieldgate_client.connection import connect
 
-        if self.url.scheme is Scheme.SSH:
-            with quick_imports():
-                import fieldgate_tunnel.ssh  # noqa: F401
+        self.prepare()
         show = _show if self.trace else None
         return connect(self.url, identity=self.identity, reply_deadline=self.timeout, trace=show)
 

@@ -15,10 +15,13 @@ NAME_DEADLINE = 5.0
 TCP_DEADLINE = 5.0
 
 
-async def look_up(host: str, port: int) -> list[Address]:
-    """Look a name up. Raises UnreachableError for a name that is none, DeadlineError if no name server answers."""
+async def look_up(host: str, port: int, family: int) -> list[Address]:
+    """Look a name up; `family` AF_UNSPEC is any.
+
+    Raises UnreachableError for a name that is none, DeadlineError if no name server answers.
+    """
     try:
-        return await asyncio.wait_for(tcp.look_up(host, port), NAME_DEADLINE)
+        return await asyncio.wait_for(tcp.look_up(host, port, family), NAME_DEADLINE)
     except TimeoutError:
         hint = "is the network up? are the name servers of /etc/resolv.conf the right ones?"
         raise DeadlineError(f"looking up {host}", NAME_DEADLINE, hint=hint) from None

@@ -110,10 +110,17 @@ def _changes(site: Site, options: argparse.Namespace) -> list[Change]:
 
     file, points = points_of(site, options)
     try:
-        found = named(points_file.find(points, [name for name, _, _ in pairs], str(file)), unit)
+        found = named(points_file.find(points, _once([name for name, _, _ in pairs]), str(file)), unit)
     except ValueError as error:
         raise ConfigError(f"-a {unit}", str(error)) from None
     return [Change((item,), tuple(_words(item, text))) for item, (_, _, text) in zip(found, pairs, strict=True)]
+
+
+def _once(names: list[str]) -> list[str]:
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(name, "is to be written twice", hint="which of the values is meant?")
+    return names
 
 
 def _change(what: Kind, number: int, texts: list[str], options: argparse.Namespace) -> Change:

@@ -11,7 +11,7 @@ from fieldgate_client.asking import ask
 from fieldgate_client.client import SiteClient
 from fieldgate_client.readings import Reading
 from fieldgate_client.selection import Item
-from fieldgate_core.errors import ExceptionReplyError, FieldgateError, OutcomeUnknownError
+from fieldgate_core.errors import ExceptionReplyError, FieldgateError, OutcomeUnknownError, TunnelLostError
 
 
 class Change(NamedTuple):
@@ -66,8 +66,16 @@ async def write(
     await confirm([line(before, after) for before, after in zip(old, new, strict=True)])
     for at, change in enumerate(changes):
         await _send(client, change, done=changes[:at])
-    back = await ask(client, items)
-    return [Written(*each) for each in zip(old, new, back, strict=True)]
+    return [Written(*each) for each in zip(old, new, await _read_back(client, items), strict=True)]
+
+
+async def _read_back(client: SiteClient, items: Sequence[Item]) -> list[Reading]:
+    """Read what is there now; who stops here is told that it is written."""
+    try:
+        return await ask(client, items)
+    except asyncio.CancelledError:
+        stopped = TunnelLostError(str(client.url), "stopped before the values were read")
+        return [Reading(item, None, stopped) for item in items]
 
 
 def line(old: Reading, new: Reading) -> str:
@@ -83,9 +91,14 @@ async def _send(client: SiteClient, change: Change, *, done: Sequence[Change]) -
         await client.write_cells(table, first.point.address, change.words, unit=first.unit)
     except asyncio.CancelledError:
         function = requests.write_function(table, len(change.words))
-        raise OutcomeUnknownError(function, "stopped before its answer came") from None
+        raise _behind(done, OutcomeUnknownError(function, "stopped before its answer came")) from None
     except FieldgateError as error:
-        if done:
-            names = ", ".join(item.label for one in done for item in one.items)
-            error.hint = f"written before it: {names}; {error.hint}".removesuffix("; ")
-        raise
+        raise _behind(done, error) from None
+
+
+def _behind(done: Sequence[Change], error: FieldgateError) -> FieldgateError:
+    """Have an error name what was written before it."""
+    if done:
+        names = ", ".join(item.label for one in done for item in one.items)
+        error.hint = f"written before it: {names}; {error.hint}".removesuffix("; ")
+    return error

@@ -26,7 +26,8 @@ def load(text: str, where: str) -> object:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{where}{line}", f"is not valid YAML: {getattr(error, 'problem', error)}") from None
-    except (ValueError, RecursionError) as error:
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        # as for a !!timestamp that is no time: PyYAML's constructors take the tag's word for it
         raise ConfigError(where, f"is not valid YAML: {error}") from None
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
 VERSION = "0.1.0"
 EXIT_FAULT = 70
+EXIT_OUTPUT = 74
+"""As sysexits.h has it: what was to be printed could not be; what was done, is done."""
+_OUTPUT_FAILS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 # command -> (module, what it does); help is printed from this table alone, so it stays fast.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -20,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 _COMPLETER = "fieldgate_client.completion"
 
 _ENDS_AT_ONCE = {"client"}
-"""Commands that leave nothing to be done at the interpreter's end."""
+"""Commands that leave nothing to be done at the interpreter's end: no exit handler, no thread that anybody joins."""
 
 
 def usage() -> str:
@@ -47,6 +51,8 @@ exit codes: 0 ok, 1 Modbus exception, 2 usage or configuration,
 def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv` (without the program's name) and return its exit code."""
     args = sys.argv[1:] if argv is None else argv
+    if argv is None:
+        _stand_in()
     if "_ARGCOMPLETE" in os.environ:
         return run(_COMPLETER, args)
     if not args or args[0] in {"-h", "--help", "help"}:
@@ -64,15 +70,31 @@ def main(argv: list[str] | None = None) -> int:
     return code
 
 
+def _stand_in() -> None:
+    """Open what we were started without (`>&-`): else a socket or file would get its number, and our messages."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # no pathlib, which would double what --help takes; open as long as the process is there
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
+
+
 def _end(code: int) -> None:
     """End this process without taking the interpreter apart, which takes longer than a read through a tunnel."""
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        # the interpreter's own end says what there is to say
-        return
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            # `run` has flushed what matters, and said what went wrong with it
+            continue
     os._exit(code)
+
+
+def _say(text: str) -> None:
+    """Write to stderr; that nobody can be told must not change the exit code."""
+    try:
+        sys.stderr.write(text)
+    except (OSError, ValueError):
+        return
 
 
 def run(module: str, args: list[str]) -> int:
@@ -83,22 +105,26 @@ def run(module: str, args: list[str]) -> int:
 
     try:
         code: int = importlib.import_module(module).main(args)
+        sys.stdout.flush()
     except FieldgateError as error:
-        sys.stderr.write(f"fieldgate: error: {error}\n")
+        _say(f"fieldgate: error: {error}\n")
         if error.hint:
-            sys.stderr.write(f"fieldgate: hint: {error.hint}\n")
+            _say(f"fieldgate: hint: {error.hint}\n")
         return error.exit_code
     except KeyboardInterrupt:
-        sys.stderr.write("fieldgate: stopped\n")
+        _say("fieldgate: stopped\n")
         return 130
     except BrokenPipeError:
         # the reader of our output went away (head, less): not an error, but nothing more can be written
         sys.stderr.close()
         return 0
-    except Exception:  # noqa: BLE001 - exit codes 0 to 5 have a meaning, and this has none of them
+    except Exception as error:  # noqa: BLE001 - exit codes 0 to 5 have a meaning, and this has none of them
+        if isinstance(error, OSError) and error.errno in _OUTPUT_FAILS:
+            _say(f"fieldgate: error: the output cannot be written: {error.strerror}\n")
+            return EXIT_OUTPUT
         import traceback
 
-        sys.stderr.write(f"fieldgate: this is a fault of fieldgate itself, please report it:\n{traceback.format_exc()}")
+        _say(f"fieldgate: this is a fault of fieldgate itself, please report it:\n{traceback.format_exc()}")
         return EXIT_FAULT
     return code
 

@@ -319,6 +319,16 @@ def test_threads_are_in_flight_together(box: Box) -> None:
         assert list(threads.map(site.read_holding, range(50))) == [[at] for at in range(50)]
 
 
+def test_a_site_whose_block_is_left_says_so(box: Box) -> None:
+    with open_site(box.url("modbus")) as site:
+        assert site.read_holding(0) == [17]
+        pymodbus = site.pymodbus
+    with pytest.raises(TunnelLostError, match="block is left"):
+        site.read_holding(0)
+    with pytest.raises(TunnelLostError, match="block is left"):
+        pymodbus.read_holding_registers(0, device_id=1)
+
+
 def test_a_site_that_cannot_be_opened_says_why_and_leaves_no_thread() -> None:
     before = threading.active_count()
     with pytest.raises(ConfigError), open_site("modbus://192.0.2.1"):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fieldgate_core.cli import main
-from support.box import Box, fieldgate, running_box
+from support.box import Box, clean_environment, fieldgate, running_box
 from support.site import DOORS, Pki
 from support.tools import tool
 
@@ -234,6 +234,53 @@ def test_a_refused_connection_ends_with_3() -> None:
         ended = fieldgate("client", "read", f"modbus://127.0.0.1:{bound.getsockname()[1]}")
     assert ended.returncode == 3
     assert "connection refused" in ended.stderr
+
+
+def test_a_point_is_written_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "points.toml").write_text('[[point]]\nname = "pump"\ntable = "coil"\naddress = 0\nwritable = true\n')
+    places = ["--yes", "--points", str(tmp_path / "points.toml"), "pump=on", "pump=off"]
+    assert main(["client", "write", "modbus://127.0.0.1:1", *places]) == 2
+    assert "pump: is to be written twice" in capsys.readouterr().err
+
+
+def shell(command: str, url: str) -> subprocess.CompletedProcess[str]:
+    """Run `fieldgate client COMMAND`, $URL in it, by a shell, which redirects; the exit code is fieldgate's own."""
+    line = f"{sys.executable} -m fieldgate_core.cli client {command}; exit ${{PIPESTATUS[0]}}"
+    return subprocess.run(
+        ["bash", "-c", line], env=clean_environment(URL=url), capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("command", ["read $URL", "read $URL -c 100 --json", "check $URL", "write $URL 5 --yes --json"])
+def test_what_cannot_be_printed_is_said_in_one_line(box: Box, command: str) -> None:
+    done = shell(f"{command} >/dev/full", box.url("modbus"))
+    assert done.returncode == 74
+    assert done.stderr.splitlines()[-1] == "fieldgate: error: the output cannot be written: No space left on device"
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("reader", ["true", "head -1"])
+def test_a_reader_that_goes_away_is_no_error(varied: Box, reader: str) -> None:
+    done = shell(f"read $URL -r 1 -c 5 | {reader}", varied.url("modbus"))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("read $URL >&-", 0),
+        ("read $URL 2>&-", 0),
+        ("read $URL <&- >&- 2>&-", 0),
+        ("read $URL -r 60000 2>/dev/full", 1),
+        ("write $URL 5 <&-", 2),
+        ("write $URL 5 --yes --json >&-", 0),
+        ("read modbus://127.0.0.1:1 2>/dev/full", 3),
+    ],
+)
+def test_streams_that_are_closed_change_no_exit_code(varied: Box, command: str, code: int) -> None:
+    done = shell(command, varied.url("modbus"))
+    assert done.returncode == code, done
+    assert "Traceback" not in done.stderr
 
 
 def test_the_identity_comes_from_the_environment_or_the_users_folder(box: Box, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -62,7 +63,7 @@ async def test_a_read_whose_peer_closes_ends_with_3_and_was_sent_once() -> None:
     async with device(lambda _: b"") as closing:
         code, _, err = await ended(await start("client", "read", closing.url))
     assert (code, closing.requests) == (3, [READ_ONE])
-    assert "closed" in err
+    assert err == f"fieldgate: error: {closing.url}: the peer closed the tunnel\n"
 
 
 async def test_ctrl_c_while_a_write_waits_says_that_its_outcome_is_unknown() -> None:
@@ -75,6 +76,37 @@ async def test_ctrl_c_while_a_write_waits_says_that_its_outcome_is_unknown() -> 
         code, _, err = await ended(process)
     assert (code, silent.requests) == (5, [READ_ONE, WRITE_ONE])
     assert "stopped before its answer came" in err
+
+
+async def test_ctrl_c_while_it_reads_back_says_that_it_is_written() -> None:
+    reads = iter([HELD])
+    async with device(lambda pdu: WRITE_ONE if pdu == WRITE_ONE else next(reads, None)) as mute:
+        process = await start("client", "write", "--yes", mute.url, "5")
+        while len(mute.requests) < 3:
+            await asyncio.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        code, _, err = await ended(process)
+    assert (code, mute.requests) == (0, [READ_ONE, WRITE_ONE, READ_ONE])
+    assert "Written 1 references." in err
+    assert "not read back: " in err
+
+
+async def test_ctrl_c_at_the_second_of_two_writes_names_the_first(tmp_path: Path) -> None:
+    points = "".join(
+        f'[[point]]\nname = "{name}"\ntable = "holding"\naddress = {at}\ntype = "UINT16"\nwritable = true\n'
+        for at, name in enumerate(("flow", "speed"))
+    )
+    (tmp_path / "points.toml").write_text(points)
+    answers = {b"\x03\0\0\0\2": bytes.fromhex("030400110011"), WRITE_ONE: WRITE_ONE}
+    async with device(answers.get) as mute:
+        file = str(tmp_path / "points.toml")
+        process = await start("client", "write", "--yes", mute.url, "--points", file, "flow=5", "speed=6")
+        while len(mute.requests) < 3:
+            await asyncio.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        code, _, err = await ended(process)
+    assert code == 5
+    assert "written before it: flow" in err
 
 
 async def test_ctrl_c_while_a_read_waits_just_stops() -> None:

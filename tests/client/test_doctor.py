@@ -124,6 +124,10 @@ def test_the_table_marks_what_is_plausible(server: ModbusServer) -> None:
     assert max(map(len, text.splitlines())) <= 100
 
 
+def test_a_heading_is_one_line(server: ModbusServer) -> None:
+    assert "holding 65535, the address as given: 0000" in ask(server, "65535").splitlines()
+
+
 def test_what_a_device_holds_does_not_reach_the_terminal(server: ModbusServer) -> None:
     assert "\x1b" not in ask(server, "200")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -178,3 +179,17 @@ def test_a_name_belongs_to_one_file(tmp_path: Path) -> None:
     file = written(tmp_path, "sites.toml", 'inventories = ["hosts"]\n[site.pump-7]\nurl="modbus://127.0.0.1"')
     with pytest.raises(ConfigError, match="pump-7: is also a site of"):
         site_names.load(file)
+
+
+def test_a_value_that_is_a_number_in_part_is_a_text(tmp_path: Path) -> None:
+    file = written(tmp_path, "hosts", "pump-7 ansible_host=192.0.2.7 fieldgate_domain=7if")
+    with warnings.catch_warnings(record=True, action="always") as told:
+        assert inventory.load(file)["pump-7"].domain == "7if"
+    assert told == [], "Python's own word on it would be on stderr"
+
+
+@pytest.mark.parametrize("value", ["!!timestamp soon", "!!bool soon", "!!int ''", "!!float x", "!!binary é"])
+def test_a_value_that_its_tag_does_not_fit_is_told_with_its_file(tmp_path: Path, value: str) -> None:
+    file = written(tmp_path, "hosts.yml", f"all:\n  vars:\n    since: {value}\n")
+    with pytest.raises(ConfigError, match=r"hosts.yml.*is not valid YAML"):
+        inventory.load(file)

@@ -230,6 +230,8 @@ def test_what_is_wrong_is_told_with_its_place(read: Read, text: str, where: str,
         ("device,d,1\npoll,coil,0,8,BE_BE\nref,a,1,bool,r", 3, "a lies outside its poll"),
         ("device,d,1\npoll,coil,0,8,BE_BE\nref,a,0,int16,r", 3, "are BOOL"),
         ("poller,d,1", 1, "'poller' is no row"),
+        ("device,d,1\rpoller,d,1", 2, "'poller' is no row"),
+        ('device,"' + 200_000 * "d", 1, "is not valid CSV"),
     ],
 )
 def test_a_wrong_row_of_modpoll_is_told_with_its_line(rows: str, line: int, problem: str) -> None:

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import jsonschema
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -25,6 +26,9 @@ from support.site import Pki, policy_text
 
 TOOLS = ("faketime", "nft", "ip", "unshare", "openssl")
 
+SCHEMA = jsonschema.Draft202012Validator(
+    json.loads((Path(__file__).parents[2] / "docs/client-check.schema.json").read_text())
+)
 SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 STEPS = {
     "modbus": ["clock", "identity", "name", "route", "tcp", "open", "login", "role", "read"],
@@ -61,6 +65,7 @@ def check(*args: str, before: tuple[str, ...] = (), **environment: str) -> Check
     )
     assert done.stdout, done.stderr
     report = json.loads(done.stdout)
+    SCHEMA.validate(report)
     assert report["ok"] is (done.returncode == 0)
     return Checked(done.returncode, report["stopped"], {step["name"]: step for step in report["steps"]})
 
@@ -294,6 +299,85 @@ def test_what_listens_there_is_no_door(box: Box) -> None:
     url = f"modbus+tls://127.0.0.1:{box.ports['modbus']}"
     checked = check(url, "--identity", str(box.identity("operator")))
     assert (checked.code, checked.stopped) == (3, "tls")
+
+
+def test_a_name_of_the_site_list_brings_its_identity_and_unit(box: Box, tmp_path: Path) -> None:
+    (tmp_path / "sites.toml").write_text(
+        f'[site.pump-7]\nurl = "{box.url("tls")}"\nunit = 9\nidentity = "{box.identity("viewer")}"\n'
+    )
+    checked = check("pump-7", FIELDGATE_SITES=str(tmp_path / "sites.toml"))
+    assert (checked.code, checked.stopped) == (1, "role")
+    assert "gives the role viewer no right to read holding 0 of unit 9" in checked.cause
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Make an empty `~/.ssh/config`."""
+    file = tmp_path / "home/.ssh/config"
+    file.parent.mkdir(mode=0o700, parents=True)
+    file.touch()
+    return file
+
+
+def check_as(config: Path, box: Box, host: str) -> Checked:
+    url, identity = f"modbus+ssh://operator@{host}", str(box.identity("operator"))
+    return check(url, "--identity", identity, HOME=str(config.parent.parent))
+
+
+def test_an_alias_of_ssh_is_walked_to_the_host_that_it_means(box: Box, config: Path) -> None:
+    config.write_text(f"Host pump\n HostName localhost\n AddressFamily inet\n Port {box.ports['ssh']}\n")
+    checked = check_as(config, box, "pump")
+    assert (checked.code, checked.stopped) == (0, None)
+    assert checked.steps["name"]["text"] == "pump is localhost by ~/.ssh/config; localhost is 127.0.0.1"
+    assert checked.steps["tcp"]["text"] == f"127.0.0.1 port {box.ports['ssh']} answers"
+
+
+def test_where_the_way_begins_at_a_jump_host_that_one_is_looked_for(box: Box, config: Path) -> None:
+    config.write_text("Host pump\n HostName 127.0.0.1\n ProxyJump no-such-bastion.invalid\n")
+    checked = check_as(config, box, "pump")
+    assert (checked.code, checked.stopped) == (3, "name")
+    assert checked.cause.startswith("no-such-bastion.invalid: no such host")
+
+
+def test_what_a_proxy_command_does_is_left_to_it(box: Box, config: Path) -> None:
+    line = "bash -c 'exec 3<>/dev/tcp/%h/%p; cat <&3 & exec cat >&3'"
+    where = f"Host pump\n HostName 127.0.0.1\n Port {box.ports['ssh']}\n ProxyCommand "
+    config.write_text(where + line)
+    checked = check_as(config, box, "pump")
+    assert (checked.code, checked.stopped) == (0, None)
+    assert "bash -c" in checked.steps["name"]["text"]
+    assert [checked.steps[name]["outcome"] for name in ("route", "tcp", "read")] == ["skipped", "skipped", "ok"]
+    config.write_text(where + "/no/such/program %h %p")
+    checked = check_as(config, box, "pump")
+    assert (checked.code, checked.stopped) == (3, "ssh")
+    assert "/no/such/program: no such file or directory" in checked.cause
+    assert "ProxyCommand" in checked.hint
+
+
+def test_a_wrong_ssh_configuration_is_named(box: Box, config: Path) -> None:
+    config.write_text("Host pump\n Port many\n")
+    checked = check_as(config, box, "pump")
+    assert (checked.code, checked.stopped) == (2, "name")
+    assert "~/.ssh/config: cannot be used" in checked.cause
+
+
+def test_another_programs_port_and_a_mute_one_are_told_apart() -> None:
+    for answer, code, hint in ((b"HTTP/1.1 400 Bad Request\r\n\r\n", 3, "ss -ltnp"), (None, 4, "listen-only")):
+        with socket.create_server(("127.0.0.1", 0)) as other, ThreadPoolExecutor() as beside:
+            asked = beside.submit(check, f"modbus://127.0.0.1:{other.getsockname()[1]}", "-o", "0.2")
+            peer, _ = other.accept()
+            with peer:
+                assert len(peer.recv(12)) == 12
+                if answer is not None:
+                    peer.sendall(answer)
+                checked = asked.result()
+        assert (checked.code, checked.stopped) == (code, "login")
+        assert hint in checked.hint
+
+
+def test_ssh_says_what_it_cannot_see_the_end_of(box: Box) -> None:
+    checked = check(*box.where("ssh"), "--expiry", "0")
+    assert "the host certificate's end is not shown to SSH clients" in checked.steps["expiry"]["text"]
 
 
 def test_read_only_cells_are_not_written_back(site_pki: Pki) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,9 +15,11 @@ import pytest
 
 from fieldgate_client import connect
 from fieldgate_core.errors import ConfigError, NotTrustedError, RejectedError, UnreachableError
+from support.box import FIELDGATE
 from support.site import Site
 from support.stock_sshd import TOOLS as SSHD_TOOLS
 from support.stock_sshd import keygen, linux_user, open_folder, sshd
+from support.tools import run
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make Linux users and run an sshd for them")
 
@@ -151,3 +154,30 @@ async def test_a_jump_host_that_does_not_let_us_in_or_on_is_named(site: Site, wa
     with pytest.raises(RejectedError, match="jump host bastion: it does not lead on to the site"):
         await reads(site)
     await way.left()
+
+
+async def checked(site: Site, way: Way) -> tuple[int, dict[str, tuple[str, str]]]:
+    """Run `fieldgate client check`: its exit code, and outcome and text of each step."""
+    identity = str(site.pki.client("operator"))
+    command = (*FIELDGATE, "client", "check", "modbus+ssh://operator@box", "--identity", identity, "--json")
+    ended = await run(*command, HOME=str(way.home.parent))
+    return ended.code, {step["name"]: (step["outcome"], step["text"]) for step in json.loads(ended.out)["steps"]}
+
+
+async def test_a_check_begins_at_the_jump_host_and_knocks_there_once(site: Site, way: Way) -> None:
+    before = way.logins()
+    code, steps = await checked(site, way)
+    assert code == 0
+    assert steps["name"] == ("ok", "the way begins at the jump host bastion: 127.0.0.1 is an address")
+    assert steps["tcp"] == ("ok", f"127.0.0.1 port {way.jump} answers")
+    assert steps["read"] == ("ok", "holding register 1 is 17")
+    assert way.logins() == before + 1
+
+
+async def test_a_check_does_not_take_a_jump_hosts_refusal_for_the_sites(site: Site, way: Way) -> None:
+    keygen(way.home / "another")
+    shutil.copy(way.home / "another", way.home / "jump-key")
+    code, steps = await checked(site, way)
+    assert code == 3
+    assert steps["ssh"][0] == "failed"
+    assert "jump host bastion: it does not accept our key" in steps["ssh"][1]

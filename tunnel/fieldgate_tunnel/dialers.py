@@ -83,8 +83,8 @@ async def open_tunnel(  # noqa: PLR0913
     """Open the tunnel that `url` names, within `deadline` seconds, as the transport of `protocol`.
 
     `identity` is a folder as `fieldgate certs issue client` makes it; TLS needs one, SSH may do with the user's own
-    agent and known_hosts. `connected` is a TCP connection to the host, where there is one already; `patience`
-    the seconds that each of the host's addresses has to answer.
+    agent and known_hosts. `connected` is a TCP connection to `first_stop`, where there is one already; `patience`
+    the seconds that each of its addresses has to answer.
     Raises ConfigError, UnreachableError, NotTrustedError, RejectedError or DeadlineError.
     """
     open_one = {Scheme.PLAIN: _open_plain, Scheme.TLS: _open_tls, Scheme.SSH: _open_ssh}[url.scheme]

@@ -9,6 +9,7 @@ import sys
 
 from fieldgate_core import identity_folder as names
 from fieldgate_core.errors import FieldgateError, NotTrustedError, RejectedError, TunnelLostError, UnreachableError
+from fieldgate_core.logs import printable
 from fieldgate_core.url import SiteUrl
 
 REACH = "is the host up, the port right, and no firewall in between?"
@@ -45,7 +46,12 @@ def explain(url: SiteUrl | str, error: BaseException | None) -> FieldgateError:
         return UnreachableError(target, "connection refused", hint="is the server running, and the port right?")
     if isinstance(error, OSError):
         why = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
-        return UnreachableError(target, why[0].lower() + why[1:], hint=REACH)
+        why = why[0].lower() + why[1:]
+        if error.filename is not None:
+            # the one file that is opened on the way is a program
+            hint = "is it the right ProxyCommand in ~/.ssh/config, and installed?"
+            return UnreachableError(target, f"{printable(str(error.filename))}: {why}", hint=hint)
+        return UnreachableError(target, why, hint=REACH)
     return TunnelLostError(target, "the peer closed the tunnel")
 
 

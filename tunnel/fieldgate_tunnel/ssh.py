@@ -18,7 +18,16 @@ from fieldgate_core.url import SSH_PORT, SiteUrl
 from fieldgate_tunnel import identity_files as files
 from fieldgate_tunnel import tcp
 from fieldgate_tunnel.ssh_keys import only_principal
-from fieldgate_tunnel.ssh_user import CONFIG, Hop, HostBlock, KnownHosts, agent_keys, host_block, private_keys
+from fieldgate_tunnel.ssh_user import (
+    CONFIG,
+    MOST_JUMPS,
+    Hop,
+    HostBlock,
+    KnownHosts,
+    agent_keys,
+    host_block,
+    private_keys,
+)
 from fieldgate_tunnel.tcp import Reached
 
 # what ssh-audit calls good and OpenSSH 8.5 or newer has; aes-gcm first, it is the fast one in asyncssh
@@ -30,10 +39,9 @@ CIPHERS = (*DOOR_CIPHERS, "chacha20-poly1305@openssh.com")
 MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com")
 SIGNATURES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "rsa-sha2-256", "rsa-sha2-512")
 
+JUMP_PORT = 22
 KEEPALIVE_INTERVAL = 15.0
 KEEPALIVE_COUNT = 3
-MOST_JUMPS = 8
-"""Hosts on the way to a site; more is a ProxyJump that goes round."""
 WINDOW = 65536
 """Bytes a peer may send before we take them: a larger window is memory that a slow session holds."""
 
@@ -190,9 +198,9 @@ async def connect(
     """Connect to a site's SSH door, host key verified, with the identity of a folder.
 
     `~/.ssh/config` says how to get there; without a folder it says who we are and whom we trust as well, with the
-    agent, the user's keys and `known_hosts`. `reached` is a TCP connection to the host itself, or how to make one.
-    Raises ConfigError for what is wrong in these files, and what asyncssh and sockets raise (`dialers` explains
-    these), as JumpError where a host on the way raises it.
+    agent, the user's keys and `known_hosts`. `reached` is a TCP connection to `first_stop`, or how to make one. Raises
+    ConfigError for what is wrong in these files, and what asyncssh and sockets raise (`dialers` explains these), as
+    JumpError where a host on the way raises it.
     """
     hop = Hop(url.host, url.port, url.user)
     return await _connect(hop, (), folder=folder, default_port=SSH_PORT, reached=reached)
@@ -228,10 +236,11 @@ async def _connect(  # noqa: PLR0913
     if hop.user is not None:
         options["username"] = hop.user
     way = jumps or block.jumps_to(hop)
-    tunnel = await _last(way, depth)
+    tunnel = await _last(way, depth, reached)
     try:
-        connected = None if tunnel else await _reach(hop, block, options, reached)
-        connection = await asyncssh.connect(hop.host, tunnel=tunnel, sock=connected, **options)
+        straight = tunnel is None and block.command is None
+        sock = await _reach(hop, block, options, reached) if straight else None
+        connection = await asyncssh.connect(hop.host, tunnel=tunnel, sock=sock, **options)
     except BaseException as error:
         if tunnel is not None:
             tunnel.abort()
@@ -253,11 +262,10 @@ async def _reach(hop: Hop, block: HostBlock, options: dict[str, Any], reached: R
         return reached.connected
     # what is wrong with keys and certificates is said before anything is sent
     asyncssh.SSHClientConnectionOptions(host=hop.host, **options)
-    addresses = await tcp.look_up(block.host_name or hop.host, options["port"])
-    return await tcp.connect(addresses, reached.patience)
+    return await tcp.connect(await tcp.look_up(block.host, options["port"], block.family), reached.patience)
 
 
-async def _last(jumps: tuple[Hop, ...], depth: int) -> asyncssh.SSHClientConnection | None:
+async def _last(jumps: tuple[Hop, ...], depth: int, reached: Reached) -> asyncssh.SSHClientConnection | None:
     """Connect to the last host on the way, with the user's own keys and `known_hosts`; None for no host."""
     if not jumps:
         return None
@@ -265,7 +273,7 @@ async def _last(jumps: tuple[Hop, ...], depth: int) -> asyncssh.SSHClientConnect
     if depth == MOST_JUMPS:
         raise ConfigError(str(CONFIG), f"ProxyJump: more than {MOST_JUMPS} hosts on the way, the last is {hop}")
     try:
-        return await _connect(hop, jumps[:-1], folder=None, default_port=22, depth=depth + 1)
+        return await _connect(hop, jumps[:-1], folder=None, default_port=JUMP_PORT, depth=depth + 1, reached=reached)
     except (OSError, UnicodeError, asyncssh.Error) as error:
         raise JumpError(hop) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ CONFIG = Path("~/.ssh/config")
 KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 KEYS = ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk", "id_xmss", "id_dsa")
 """Keys that ssh(1) takes where the configuration names none, in `~/.ssh`."""
+MOST_JUMPS = 8
+"""Hosts on the way to a site; more is a ProxyJump that goes round."""
 _PRIVATE = b"PRIVATE KEY-----"
 
 
@@ -39,11 +42,14 @@ class Hop:
 class HostBlock:
     """What holds for a host: what its URL names, else `~/.ssh/config`; the files are those that are there.
 
+    `host` is what HostName says, `family` what AddressFamily says (AF_UNSPEC: any), `command` a ProxyCommand.
     `only`: no other key of the agent is offered.
     """
 
     config: Path | None
-    host_name: str | None
+    host: str
+    family: int
+    command: str | None
     port: int | None
     user: str | None
     jumps: tuple[Hop, ...]
@@ -83,7 +89,9 @@ def host_block(hop: Hop) -> HostBlock:
     known_hosts += KNOWN_HOSTS[2:] if everybody is None else everybody
     return HostBlock(
         found,
-        cast("str | None", read.get("Hostname")),
+        cast("str", read.get("Hostname", hop.host)),
+        cast("int", read.get("AddressFamily", socket.AF_UNSPEC)),
+        cast("str | None", read.get("ProxyCommand")),
         cast("int | None", read.get("Port")),
         cast("str | None", read.get("User")),
         _jumps(cast("str | None", read.get("ProxyJump"))),

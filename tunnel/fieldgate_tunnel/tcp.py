@@ -26,7 +26,7 @@ class Reached(NamedTuple):
     patience: float | None = None
 
 
-async def look_up(host: str, port: int) -> list[Address]:
+async def look_up(host: str, port: int, family: int = socket.AF_UNSPEC) -> list[Address]:
     """Look a name up. Raises OSError (gaierror) or UnicodeError for a name that is none."""
     loop = asyncio.get_running_loop()
     found: asyncio.Future[list[Address]] = loop.create_future()
@@ -43,8 +43,8 @@ async def look_up(host: str, port: int) -> list[Address]:
         addresses: list[Address] = []
         error: Exception | None = None
         try:
-            for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-                addresses.append(Address(family, cast("tuple[str | int, ...]", address)))
+            for found_family, _, _, _, address in socket.getaddrinfo(host, port, family, socket.SOCK_STREAM):
+                addresses.append(Address(found_family, cast("tuple[str | int, ...]", address)))
         except (OSError, UnicodeError) as problem:
             error = problem
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from typing import NamedTuple
@@ -66,17 +66,24 @@ class _Poll(NamedTuple):
     size: int
 
 
+def _said(text: str, where: str) -> Iterator[tuple[str, list[str]]]:
+    """Give the place and the cells of each row that says something."""
+    rows = csv.reader(io.StringIO(text, newline=None))
+    try:
+        for row in rows:
+            cells = [cell.strip() for cell in row]
+            if any(cells) and not cells[0].startswith("#"):
+                yield f"{where}, line {rows.line_num}", cells
+    except csv.Error as error:
+        raise ConfigError(f"{where}, line {rows.line_num}", f"is not valid CSV: {error}") from None
+
+
 def read(text: str, where: str, *, base: AddressBase, device: str | None = None) -> Imported:
     """Read the points of all devices, or of the one named `device`. Raises ConfigError."""
     found = Gathering()
     name, unit, poll = "", None, None
-    rows = csv.reader(io.StringIO(text))
-    for row in rows:
-        cells = [cell.strip() for cell in row]
-        place = f"{where}, line {rows.line_num}"
-        if not any(cells) or cells[0].startswith("#"):
-            continue
-        cells += [""] * (7 - len(cells))
+    for place, cells in _said(text, where):
+        cells += [""] * (7 - len(cells))  # noqa: PLW2901
         match cells[0]:
             case "device":
                 name, unit, poll = cells[1], _whole(place, "device", cells[2]), None
