@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "points": ("fieldgate_client.points_cli", "import, export and list points"),
     "check": ("fieldgate_client.check_command", "walk the way to a site, and say where it stops"),
     "doctor": ("fieldgate_client.doctor_cli", "show what registers may mean"),
+    "shell": ("fieldgate_client.shell_command", "ask command by command, with history, completion and a transcript"),
     "demo": ("fieldgate_client.demo_command", "play a short sequence, and put everything back"),
 }
 

@@ -42,11 +42,15 @@ class Site:
         # asyncio and asyncssh cost ten times what the rest of a command does: --help and a usage error go without
         from fieldgate_client.connection import connect
 
+        self.import_tunnel()
+        show = _show if self.trace else None
+        return connect(self.url, identity=self.identity, reply_deadline=self.timeout, trace=show)
+
+    def import_tunnel(self) -> None:
+        """Import what opens its tunnel, quickly."""
         if self.url.scheme is Scheme.SSH:
             with quick_imports():
                 import fieldgate_tunnel.ssh  # noqa: F401
-        show = _show if self.trace else None
-        return connect(self.url, identity=self.identity, reply_deadline=self.timeout, trace=show)
 
 
 def _show(text: str) -> None:
