@@ -35,7 +35,11 @@ def _offers(said: list[str], word: str, points: Sequence[Point], units: Iterable
     if verb.name == "help":
         return words.names()
     if verb.name == "watch":
-        return [*_offers(said[1:], word, points, units), *_of_read("read", said, word, points, units)]
+        inner = _offers(said[1:], word, points, units)
+        # a command, or at once what `read` takes
+        return (
+            inner if said[1:2] and said[1] in words.names() else [*inner, *_of_read("read", said, word, points, units)]
+        )
     if verb.name == "unit" or said[-1] == "-a":
         return [str(unit) for unit in units]
     if verb.stands_for:

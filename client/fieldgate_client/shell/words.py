@@ -32,10 +32,12 @@ class Command(NamedTuple):
 
 
 _CELLS = """\
-An address counts from 0, as in the request; in `read -r` a reference counts from
-1. -t TYPE is hex, int, float, INT32, FLOAT64 and so on, --order ORDER the byte
-order, -a UNIT another unit than the one that is chosen."""
-_BITS = "An address counts from 0, as in the request. -a UNIT is another unit than the one that is chosen."
+An address counts from 0, as in the request; in `read -r` a reference counts
+from 1. -t TYPE is hex, int, float, INT32, FLOAT64 and so on, --order ORDER the
+byte order, -a UNIT another unit than the one that is chosen."""
+_BITS = """\
+An address counts from 0, as in the request. -a UNIT is another unit than the one
+that is chosen."""
 _READ = """\
 By name: read flow pressure; alone it reads all points of the site. By reference,
 with the letters of `fieldgate client read`: read -t 4:float -r 100 -c 2"""
@@ -47,8 +49,8 @@ _WATCH = """\
 watch flow, watch rr 0 4, or watch -l 500 read -t 3 -r 1: asks every so many
 milliseconds (1000) until Ctrl-C. Where commands come from a pipe it asks once."""
 _DEMO = """\
-Writes a coil and three registers from an address on (0), reads them, and puts the
-old values back. It opens tunnels of its own."""
+Writes a coil and three registers from an address on (0), reads them, and puts
+the old values back. It opens tunnels of its own."""
 
 VERBS = (
     Verb("read", (), "[POINT...] | -r REF [-c COUNT] [-t TYPE]", "read points, or values by reference", _READ),
