@@ -13,7 +13,7 @@ import pytest
 
 from support.box import FIELDGATE, Box, clean_environment, fieldgate, running_box
 from support.peers import device, relay
-from support.ptys import CTRL_C, CTRL_D, ENTER, TAB, UP, at_terminal, beside
+from support.ptys import CTRL_C, CTRL_D, ENTER, PROMPT, TAB, UP, at_terminal, beside
 from support.site import Pki
 
 POINTS = """
@@ -58,20 +58,20 @@ def register(box: Box, address: int) -> str:
 def test_the_seeds_verbs_at_a_prompt_that_says_where_it_is(shared: Box, tmp_path: Path, term: str) -> None:
     url = shared.url("modbus")
     with at_terminal("client", "shell", url, home=tmp_path, term=term) as seen:
-        assert seen.see("> ").endswith(f"{url} unit 1 up> ")
+        assert seen.see(PROMPT).endswith(f"{url} unit 1 up>")
         seen.type("wr 2 250" + ENTER)
         seen.see("-> 250")
-        seen.see("Write? [y/N] ")
+        seen.see("Write? [y/N]")
         seen.type("y" + ENTER)
         seen.see("written: 1")
         seen.enter("rr 2 1", "250")
-        seen.enter("wc 4 0", "-> 0", "Write? [y/N] ")
+        seen.enter("wc 4 0", "-> 0", "Write? [y/N]")
         seen.type("y" + ENTER)
         seen.see("written: 1")
         seen.enter("rc 3 2", "[3]:", "1", "[4]:", "0")
         seen.enter("ri 0 1", "17")
         seen.enter("unit 7", "unit 7")
-        seen.enter("unit 1", "unit 7 up> ")
+        seen.enter("unit 1", "unit 1\n")
         seen.enter("quit")
         assert seen.ended() == 0
     assert register(shared, 2) == "250"
@@ -80,11 +80,11 @@ def test_the_seeds_verbs_at_a_prompt_that_says_where_it_is(shared: Box, tmp_path
 @pytest.mark.parametrize("answer", ["n" + ENTER, ENTER, CTRL_C, CTRL_D])
 def test_a_write_that_is_not_confirmed_is_not_sent(shared: Box, tmp_path: Path, answer: str) -> None:
     with at_terminal("client", "shell", shared.url("modbus"), home=tmp_path) as seen:
-        seen.enter("wr 8 99", "17 -> 99", "Write? [y/N] ")
+        seen.enter("wr 8 99", "17 -> 99", "Write? [y/N]")
         seen.type(answer)
         seen.see("nothing was written")
         seen.enter("rr 8", "17")
-        seen.see("> ")
+        seen.see(PROMPT)
         seen.type(CTRL_D)
         assert seen.ended() == 0
 
@@ -96,7 +96,7 @@ def test_tab_completes_verbs_points_and_types(shared: Box, tmp_path: Path, point
         seen.enter(f"wri{TAB}", "write-coil", "write-register")
         seen.type(f" se{TAB}42.5{ENTER}")
         seen.see("-> 42.5")
-        seen.see("Write? [y/N] ")
+        seen.see("Write? [y/N]")
         seen.type("y" + ENTER)
         seen.see("written: 1")
         seen.enter(f"rr 40 1 -t FLOAT3{TAB}", "42.5")
@@ -112,7 +112,7 @@ def test_what_was_typed_comes_back_and_is_for_us_alone(shared: Box, tmp_path: Pa
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     file.chmod(0o644)
     with at_terminal("client", "shell", shared.url("modbus"), home=tmp_path) as seen:
-        seen.see("> ")
+        seen.see(PROMPT)
         seen.type(UP + UP + ENTER)
         seen.see("[5]:")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -148,17 +148,17 @@ def test_a_tunnel_that_is_cut_is_told_and_comes_back(shared: Box, tmp_path: Path
         url = f"modbus://127.0.0.1:{line.port}"
         with at_terminal("client", "shell", url, "-o", "0.3", home=tmp_path) as seen:
             seen.enter("rr 5", "[5]:")
-            seen.see("up> ")
+            seen.see(PROMPT)
             line.shut = True
             loop.call_soon_threadsafe(line.cut)
             seen.see("the tunnel is lost: ")
             seen.type("rr 6" + ENTER)
             seen.see("error: ")
             seen.see("not sent: ")
-            seen.see("down> ")
+            seen.see(" down>")
             line.shut = False
             seen.see("the tunnel is up again")
-            seen.see("up> ")
+            seen.see(PROMPT)
             seen.type("status" + ENTER)
             seen.see("opened      2 times")
             seen.enter("rr 7", "[7]:")
@@ -169,7 +169,7 @@ def test_a_write_that_a_cut_overtakes_is_told_loudly_and_never_sent_again(tmp_pa
         return b"" if pdu == WRITE_0 else HELD
 
     with beside(device(reply)) as (peer, _), at_terminal("client", "shell", peer.url, home=tmp_path) as seen:
-        seen.enter("wr 0 5", "Write? [y/N] ")
+        seen.enter("wr 0 5", "Write? [y/N]")
         seen.type("y" + ENTER)
         seen.see("OUTCOME UNKNOWN: ")
         seen.see("never sends a write twice")
@@ -187,15 +187,15 @@ def test_ctrl_c_stops_the_command_and_not_the_shell(tmp_path: Path) -> None:
         beside(device(reply)) as (peer, _),
         at_terminal("client", "shell", peer.url, "-o", "60", home=tmp_path) as seen,
     ):
-        seen.see("> ")
+        seen.see(PROMPT)
         seen.type("rr 9" + CTRL_C)
-        seen.see("> ")
+        seen.see(PROMPT)
         seen.type("rr 1" + ENTER)
         while READ_1 not in peer.requests:
             pass
         seen.type(CTRL_C)
         seen.see("fieldgate: stopped")
-        seen.enter("wr 0 5", "Write? [y/N] ")
+        seen.enter("wr 0 5", "Write? [y/N]")
         seen.type("y" + ENTER)
         while WRITE_0 not in peer.requests:
             pass
@@ -203,7 +203,7 @@ def test_ctrl_c_stops_the_command_and_not_the_shell(tmp_path: Path) -> None:
         seen.see("OUTCOME UNKNOWN: ")
         seen.see("stopped before its answer came")
         seen.enter("rr 0", "17")
-        seen.see("> ")
+        seen.see(PROMPT)
         seen.type(CTRL_D)
         assert seen.ended() == 0
         assert bytes.fromhex("0300090001") not in peer.requests
@@ -216,7 +216,7 @@ PASTED = "\x1b[200~rr 5\nrr 6 1\n# a comment\nrr 7\x1b[201~" + ENTER
 @pytest.mark.parametrize("keys", [PASTED, "rr 5\rrr 6 1\r# a comment\rrr 7\r"], ids=["bracketed", "as keys"])
 def test_a_paste_runs_line_by_line(shared: Box, tmp_path: Path, keys: str) -> None:
     with at_terminal("client", "shell", shared.url("modbus"), home=tmp_path) as seen:
-        seen.see("> ")
+        seen.see(PROMPT)
         seen.type(keys)
         for address in (5, 6, 7):
             seen.see(f"[{address}]:")
@@ -226,9 +226,9 @@ def test_a_paste_runs_line_by_line(shared: Box, tmp_path: Path, keys: str) -> No
 
 def test_a_pasted_line_is_no_answer_to_a_question(shared: Box, tmp_path: Path) -> None:
     with at_terminal("client", "shell", shared.url("modbus"), home=tmp_path) as seen:
-        seen.see("> ")
+        seen.see(PROMPT)
         seen.type("\x1b[200~wr 9 98\ny\x1b[201~" + ENTER)
-        seen.see("Write? [y/N] ")
+        seen.see("Write? [y/N]")
         seen.type("n" + ENTER)
         seen.see("nothing was written")
         seen.see("y: is no verb")
@@ -276,7 +276,7 @@ def test_a_session_replays_to_the_same_answers(site_pki: Pki, tmp_path: Path, po
         ) as seen,
     ):
         seen.enter("rr 0 2", "[1]:")
-        seen.enter("write setpoint=42.5", "Write? [y/N] ")
+        seen.enter("write setpoint=42.5", "Write? [y/N]")
         seen.type("y" + ENTER)
         seen.see("written: 1")
         seen.enter("rr 200", "exception 02")

@@ -24,6 +24,7 @@ from support.box import FIELDGATE, clean_environment
 T = TypeVar("T")
 
 PATIENCE = 15.0
+PROMPT = " up>"
 UP, CTRL_C, CTRL_D, TAB, ENTER = "\x1b[A", "\x03", "\x04", "\t", "\r"
 _MOVES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()>=][AB0]?")
 _OWN_TERMINAL = """
@@ -63,8 +64,8 @@ class Terminal:
         return shown
 
     def enter(self, line: str, *answer: str) -> None:
-        """Wait for a prompt, type a line, and wait for what it shows."""
-        self.see("> ")
+        """Wait for the shell's prompt, type a line, and wait for what it shows."""
+        self.see(PROMPT)
         self.type(line + ENTER)
         for text in answer:
             self.see(text)

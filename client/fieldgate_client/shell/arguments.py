@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import NoReturn
 
 from fieldgate_client.arguments import values_first
@@ -18,8 +17,7 @@ from fieldgate_core.errors import ConfigError
 class _Parser(argparse.ArgumentParser):
     def __init__(self, verb: str, site: Site) -> None:
         super().__init__(prog=verb, add_help=False, allow_abbrev=False)
-        file: Path | None = site.points
-        self.set_defaults(url=str(site.url), points=file)
+        self.set_defaults(url=str(site.url), points=None)
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(self.prog, message, hint=f"help {self.prog} tells what it takes")
