@@ -43,7 +43,7 @@ options:
 examples:
   fieldgate client read modbus+ssh://viewer@box-1.example.com -r 1 -c 10
   fieldgate client write modbus+tls://box-1.example.com --identity ana -t 0 -r 5 1
-  fieldgate client demo modbus://127.0.0.1
+  fieldgate client shell modbus://127.0.0.1
 
 exit codes: 0 ok, 1 Modbus exception, 2 usage or configuration,
   3 tunnel or authentication, 4 time-out, 5 outcome of a write unknown
