@@ -34,7 +34,7 @@ def test_lines_are_carried_out_through_every_door(box: Box, door: str) -> None:
     done = shell("# a comment\n\nwr 10 -5\nrr 9 2\nwr 20 42.5 -t float\nrr 20 -t float\n", "--yes", *box.where(door))
     assert (done.stdout, done.stderr, done.returncode) == (
         "[10]: \t17 -> 65531 (-5)\nwritten: 1\n[9]: \t17\n[10]: \t65531 (-5)\n"
-        "[20]: \t1.56123e-39 -> 42.5\nwritten: 1\n[20]: \t42.5\n",
+        "[20]: \t1.561227e-39 -> 42.5\nwritten: 1\n[20]: \t42.5\n",
         "",
         0,
     )

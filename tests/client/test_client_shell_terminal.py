@@ -93,7 +93,10 @@ def test_tab_completes_verbs_points_and_types(shared: Box, tmp_path: Path, point
     with at_terminal("client", "shell", shared.url("modbus"), "--points", points, home=tmp_path) as seen:
         seen.enter(f"read-in{TAB} 0 1", "17")
         seen.enter(f"read fl{TAB}", "17 m3/h")
-        seen.enter(f"wri{TAB}", "write-coil", "write-register")
+        seen.see(PROMPT)
+        seen.type(f"wri{TAB}{TAB}")
+        seen.see("write-coil")
+        seen.see("write-register")
         seen.type(f" se{TAB}42.5{ENTER}")
         seen.see("-> 42.5")
         seen.see("Write? [y/N]")
@@ -239,8 +242,9 @@ def test_a_pasted_line_is_no_answer_to_a_question(shared: Box, tmp_path: Path) -
 def test_watch_ends_with_ctrl_c_and_the_shell_goes_on(shared: Box, tmp_path: Path, points: str, term: str) -> None:
     url = shared.url("modbus")
     with at_terminal("client", "shell", url, "--points", points, home=tmp_path, term=term) as seen:
-        seen.enter("watch -l 20 rr 50 1", "17")
-        assert fieldgate("client", "write", "--yes", url, "-0", "-r", "50", "4711").returncode == 0
+        address = {"xterm": "50", "dumb": "52"}[term]
+        seen.enter(f"watch -l 20 rr {address} 1", "17")
+        assert fieldgate("client", "write", "--yes", url, "-0", "-r", address, "4711").returncode == 0
         seen.see("4711")
         seen.type(CTRL_C)
         seen.see("fieldgate: stopped")

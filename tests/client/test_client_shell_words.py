@@ -141,8 +141,11 @@ def test_a_transcript_holds_commands_and_all_else_as_comments() -> None:
     kept.answer("flow  1\nquit\n")
     kept.message("error: x")
     kept.asked("wr 0 1\x1b")
+    kept.asked("#| flow  2")
+    kept.asked("# a note")
     lines = file.getvalue().splitlines()
     assert [line for line in lines if words.parse(line)] == ["unit 7", "read flow"]
+    assert lines[-1] == "# a note"
     assert [line for line in lines if line.startswith(("#|", "#!"))] == [
         "#! the shell of modbus://127.0.0.1",
         "#| flow  1",

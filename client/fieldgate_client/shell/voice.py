@@ -30,7 +30,12 @@ class Transcript:
         self._write(f"#! the shell of {printed(site)}\nunit {unit}\n")
 
     def asked(self, line: str) -> None:
-        """Write a command, and when it was given; what the shell would not take stays a comment."""
+        """Write a command, and when it was given; what the shell would not take stays a comment.
+
+        What another transcript says was answered then is no command, and not written.
+        """
+        if line.startswith((_AT, _ANSWER, _MESSAGE)):
+            return
         self._time()
         shown = printed(line)
         self._write(f"{shown}\n" if shown == line else f"{_MESSAGE}not taken: {shown}\n")

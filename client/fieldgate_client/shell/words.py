@@ -33,21 +33,21 @@ class Command(NamedTuple):
 
 _CELLS = """\
 An address counts from 0, as in the request; in `read -r` a reference counts
-from 1. -t TYPE is hex, int, float, INT32, FLOAT64 and so on, --order ORDER the
-byte order, -a UNIT another unit than the one that is chosen."""
+from 1. -t TYPE is hex, int, float, INT32, FLOAT64 and so on, --order ORDER
+the byte order, -a UNIT another unit than the one that is chosen."""
 _BITS = """\
-An address counts from 0, as in the request. -a UNIT is another unit than the one
-that is chosen."""
+An address counts from 0, as in the request. -a UNIT is another unit than the
+one that is chosen."""
 _READ = """\
-By name: read flow pressure; alone it reads all points of the site. By reference,
-with the letters of `fieldgate client read`: read -t 4:float -r 100 -c 2"""
+By name: read flow pressure; alone it reads all points of the site. By
+reference, with the letters of `fieldgate client read`: read -t 4:float -r 100"""
 _WRITE = """\
 By name: write setpoint=42.5. By reference: write -t 4:float -r 100 -5.5 3. It
-shows old and new, asks, writes once, and reads back. A write whose answer does
-not come is never sent again; the shell says that its outcome is unknown."""
+shows old and new, asks, writes once, and reads back. A write whose answer
+does not come is never sent again; the shell says that its outcome is unknown."""
 _WATCH = """\
 watch flow, watch rr 0 4, or watch -l 500 read -t 3 -r 1: asks every so many
-milliseconds (1000) until Ctrl-C. Where commands come from a pipe it asks once."""
+milliseconds (1000) until Ctrl-C. From a pipe it asks once."""
 _DEMO = """\
 Writes a coil and three registers from an address on (0), reads them, and puts
 the old values back. It opens tunnels of its own."""
