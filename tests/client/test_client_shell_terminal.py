@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -195,13 +196,13 @@ def test_ctrl_c_stops_the_command_and_not_the_shell(tmp_path: Path) -> None:
         seen.see(PROMPT)
         seen.type("rr 1" + ENTER)
         while READ_1 not in peer.requests:
-            pass
+            time.sleep(0.01)
         seen.type(CTRL_C)
         seen.see("fieldgate: stopped")
         seen.enter("wr 0 5", "Write? [y/N]")
         seen.type("y" + ENTER)
         while WRITE_0 not in peer.requests:
-            pass
+            time.sleep(0.01)
         seen.type(CTRL_C)
         seen.see("OUTCOME UNKNOWN: ")
         seen.see("stopped before its answer came")
