@@ -37,15 +37,17 @@ def new_parser(command: str, description: str, epilog: str) -> argparse.Argument
     )
 
 
-def add_site(parser: argparse.ArgumentParser) -> None:
-    """Add the site, who we are there, how long we wait, and the trace."""
+def add_site(parser: argparse.ArgumentParser, *, trace: bool = True) -> None:
+    """Add the site, who we are there, how long we wait, and, unless told otherwise, the trace."""
     site = "a name in your site list, or a URL: modbus+ssh://ROLE@HOST, modbus+tls://HOST"
     parser.add_argument("url", metavar="SITE", help=site)
     parser.add_argument("--identity", type=Path, metavar="DIR", help="the identity folder: who you are")
     wait = f"seconds for a reply (default: {REPLY_SECONDS:g}); opening the tunnel has its own 15"
     parser.add_argument("-o", "--timeout", type=seconds, default=REPLY_SECONDS, metavar="S", help=wait)
-    trace = "show each frame on stderr, in hex and by field; addresses count from 0 there"
-    parser.add_argument("--trace", action="store_true", help=trace)
+    parser.set_defaults(trace=False)
+    if trace:
+        frames = "show each frame on stderr, in hex and by field; addresses count from 0 there"
+        parser.add_argument("--trace", action="store_true", help=frames)
 
 
 def site_of(options: argparse.Namespace) -> Site:

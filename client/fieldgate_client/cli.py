@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "points": ("fieldgate_client.points_cli", "import, export and list points"),
     "check": ("fieldgate_client.check_command", "walk the way to a site, and say where it stops"),
     "doctor": ("fieldgate_client.doctor_cli", "show what registers may mean"),
+    "shell": ("fieldgate_client.shell_command", "ask command by command, with history, completion and a transcript"),
     "demo": ("fieldgate_client.demo_command", "play a short sequence, and put everything back"),
 }
 
@@ -42,7 +43,7 @@ options:
 examples:
   fieldgate client read modbus+ssh://viewer@box-1.example.com -r 1 -c 10
   fieldgate client write modbus+tls://box-1.example.com --identity ana -t 0 -r 5 1
-  fieldgate client demo modbus://127.0.0.1
+  fieldgate client shell modbus://127.0.0.1
 
 exit codes: 0 ok, 1 Modbus exception, 2 usage or configuration,
   3 tunnel or authentication, 4 time-out, 5 outcome of a write unknown

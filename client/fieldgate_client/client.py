@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from fieldgate_client import requests
 from fieldgate_client.grouping import plan
-from fieldgate_client.line import Line
 from fieldgate_client.points import Point
 from fieldgate_client.values import Value
 from fieldgate_core.errors import TunnelError
@@ -23,6 +22,24 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class Asked(Protocol):
+    """What takes requests to a site: one tunnel (`Line`), or one that is opened again when it is lost."""
+
+    @property
+    def url(self) -> SiteUrl:
+        """The site's URL."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a tunnel stands."""
+
+    async def ask(self, unit: int, pdu: bytes, deadline: float) -> bytes:
+        """Send one request, once, and give its reply's PDU; `deadline` in seconds. Raises as `Line.ask` does."""
+
+    def tell(self, unit: int, pdu: bytes) -> None:
+        """Send one request, once, that has no reply."""
+
+
 class SiteClient:
     """A site, as `connect` gives it. What is asked together is on the way together, and each gets its own reply.
 
@@ -33,7 +50,7 @@ class SiteClient:
     never sent again. Who is cancelled while a write waits does not know its outcome either.
     """
 
-    def __init__(self, line: Line, reply_deadline: float, *, unit: int = 1, points: Sequence[Point] = ()) -> None:
+    def __init__(self, line: Asked, reply_deadline: float, *, unit: int = 1, points: Sequence[Point] = ()) -> None:
         """`unit` is the one that is meant where none is named, `points` those that may be asked for by name."""
         self._line = line
         self._deadline = reply_deadline

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 from rich.console import Console
@@ -11,10 +11,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from fieldgate_client.polling import poll
+from fieldgate_client.polling import Show
 from fieldgate_client.readings import Reading
 from fieldgate_client.selection import Item
-from fieldgate_client.site import Site
 from fieldgate_client.watching import Row, Watch
 
 REFRESH_SECONDS = 0.5
@@ -22,15 +21,15 @@ REFRESH_SECONDS = 0.5
 _STYLES = {"good": "green", "stale": "yellow", "error": "red"}
 
 
-async def live(site: Site, items: Sequence[Item], seconds: float) -> None:
-    """Draw the table until cancelled. Raises what `poll` raises."""
+async def live(title: str, items: Sequence[Item], poll: Callable[[Show], Awaitable[None]]) -> None:
+    """Draw what `poll` shows until it ends or is cancelled. Raises what it raises."""
     loop = asyncio.get_running_loop()
     watch = Watch(items)
     console = Console(highlight=False)
     with Live(console=console, auto_refresh=False, transient=False) as screen:
 
         def draw() -> None:
-            screen.update(render(str(site.url), watch.rows(loop.time()), height=console.height), refresh=True)
+            screen.update(render(title, watch.rows(loop.time()), height=console.height), refresh=True)
 
         def show(_: datetime, readings: list[Reading]) -> None:
             watch.update(readings, loop.time())
@@ -43,7 +42,7 @@ async def live(site: Site, items: Sequence[Item], seconds: float) -> None:
 
         ageing = asyncio.ensure_future(age())
         try:
-            await poll(site, items, seconds, show)
+            await poll(show)
         finally:
             ageing.cancel()
 

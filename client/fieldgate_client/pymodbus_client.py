@@ -8,7 +8,7 @@ from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.client.mixin import ModbusClientMixin
 from pymodbus.pdu import ModbusPDU
 
-from fieldgate_client.line import Line
+from fieldgate_client.client import Asked
 from fieldgate_core.errors import OutcomeUnknownError, TunnelError
 from fieldgate_core.modbus import WRITE_FUNCTIONS
 
@@ -21,7 +21,7 @@ class PymodbusClient(AsyncModbusTcpClient):
     does nothing: the tunnel is its owner's.
     """
 
-    def __init__(self, line: Line, reply_deadline: float) -> None:
+    def __init__(self, line: Asked, reply_deadline: float) -> None:
         super().__init__(line.url.host, name=str(line.url), timeout=reply_deadline, retries=0, reconnect_delay=0)
         self._line = line
         self._deadline = reply_deadline

@@ -26,7 +26,7 @@ from fieldgate_client.arguments import (
 from fieldgate_client.selection import Item, items, named, units
 from fieldgate_client.site import Site
 from fieldgate_client.terminal import say
-from fieldgate_core.errors import EXIT_OK, ConfigError, ExceptionReplyError
+from fieldgate_core.errors import EXIT_OK, ConfigError
 from fieldgate_core.modbus import unit_id
 
 if TYPE_CHECKING:
@@ -70,11 +70,8 @@ def parser() -> argparse.ArgumentParser:
     """Build the command's parser."""
     made = new_parser("read", _READ, _EXAMPLE)
     add_site(made)
-    add_place(made, several=True)
-    made.add_argument("-c", type=int, metavar="COUNT", help="number of values (default: 1)")
-    add_kind(made, "0 coil, 1 discrete input, 3 input register, 4 holding register (default: 4)")
     add_points(made)
-    made.add_argument("names", nargs="*", metavar="POINT", help="points to read (default: all, where none is named)")
+    add_asked(made)
     style = made.add_mutually_exclusive_group()
     style.add_argument("--format", choices=FORMATS, default="table", help="how values are printed (default: table)")
     style.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
@@ -83,15 +80,23 @@ def parser() -> argparse.ArgumentParser:
     once.add_argument("-1", dest="once", action="store_true", help="once, as without -l and --watch")
     once.add_argument("--watch", action="store_true", help="a table that moves, on a terminal")
     rate = f"poll rate in milliseconds, {_FASTEST} or more (with --watch: {POLL_MILLISECONDS})"
-    again.add_argument("-l", dest="rate", type=_milliseconds, metavar="MS", help=rate)
+    again.add_argument("-l", dest="rate", type=milliseconds, metavar="MS", help=rate)
     return made
+
+
+def add_asked(parser: argparse.ArgumentParser) -> None:
+    """Add what to read: points by name, or cells by mbpoll's letters."""
+    add_place(parser, several=True)
+    parser.add_argument("-c", type=int, metavar="COUNT", help="number of values (default: 1)")
+    add_kind(parser, "0 coil, 1 discrete input, 3 input register, 4 holding register (default: 4)")
+    parser.add_argument("names", nargs="*", metavar="POINT", help="points to read (default: all, where none is named)")
 
 
 def main(args: list[str]) -> int:
     """Run the command and return its exit code. Raises FieldgateError."""
     options = parser().parse_intermixed_args(args)
     site = site_of(options)
-    asked = _asked(site, options)
+    asked = asked_for(site, options)
     again = options.watch or (options.rate is not None and not options.once)
     if again and options.format == "json":
         raise ConfigError("--format json", "is one document, and polls have no end", hint="jsonl has a line for each")
@@ -101,12 +106,15 @@ def main(args: list[str]) -> int:
     if not again:
         return stopping.run(_once(site, asked, options.format))
     seconds = (options.rate or POLL_MILLISECONDS) / 1000
-    drawn = options.watch and options.format == "table" and _can_draw()
+    drawn = options.watch and options.format == "table" and can_draw()
     return stopping.run(_drawn(site, asked, seconds) if drawn else _again(site, asked, seconds, options.format))
 
 
-def _asked(site: Site, options: argparse.Namespace) -> list[Item]:
-    """Give what to read: points by name, all of a site's points, or cells by mbpoll's letters."""
+def asked_for(site: Site, options: argparse.Namespace) -> list[Item]:
+    """Give what `add_asked` names: points by name, all of a site's points, or cells by mbpoll's letters.
+
+    Raises ConfigError.
+    """
     letters = [options.r, options.c, options.t, options.order]
     by_name = options.names or options.points or (site.points and letters == [None] * 4 and not options.pdu)
     of = [unit_id(site.unit)] if options.a is None else units(options.a)
@@ -125,14 +133,11 @@ def _asked(site: Site, options: argparse.Namespace) -> list[Item]:
 async def _once(site: Site, asked: Sequence[Item], style: str) -> int:
     from fieldgate_client import output
     from fieldgate_client.asking import ask
+    from fieldgate_client.readings import failures
 
     async with site.open() as client:
         readings = await ask(client, asked)
-    errors = [reading.error for reading in readings if reading.error is not None]
-    for error in errors:
-        # what the others answered is worth printing only where an answer came at all
-        if len(errors) == len(readings) or not isinstance(error, ExceptionReplyError):
-            raise error
+    errors = failures(readings)
     sys.stdout.write(output.write(style, str(site.url), datetime.now(UTC), readings))
     _tell(readings)
     return errors[0].exit_code if errors else EXIT_OK
@@ -158,25 +163,25 @@ async def _again(site: Site, asked: Sequence[Item], seconds: float, style: str) 
 async def _drawn(site: Site, asked: Sequence[Item], seconds: float) -> int:
     # rich is worth its import only where something is drawn
     from fieldgate_client.live import live
+    from fieldgate_client.polling import poll
 
-    await live(site, asked, seconds)
+    await live(str(site.url), asked, lambda show: poll(site, asked, seconds, show))
     return EXIT_OK
 
 
 def _tell(readings: Sequence[Reading]) -> None:
-    """Say each error once on stderr, with the unit that it is of where there are several."""
-    several = len({reading.item.unit for reading in readings}) > 1
-    said = dict.fromkeys(
-        (f"unit {reading.item.unit}: " if several else "") + str(reading.error) for reading in readings if reading.error
-    )
-    say("".join(f"fieldgate: error: {line}\n" for line in said))
+    from fieldgate_client.readings import problems
+
+    say("".join(f"fieldgate: error: {line}\n" for line in problems(readings)))
 
 
-def _can_draw() -> bool:
+def can_draw() -> bool:
+    """Tell whether stdout is a terminal that can be drawn on."""
     return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
-def _milliseconds(text: str) -> int:
+def milliseconds(text: str) -> int:
+    """Read a poll rate."""
     if not text.isdecimal() or not _FASTEST <= int(text) <= _SLOWEST:
         raise argparse.ArgumentTypeError(f"{text!r} is not {_FASTEST} to {_SLOWEST} milliseconds")
     return int(text)

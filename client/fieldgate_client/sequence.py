@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from fieldgate_client.cells import Cells, to_read, to_write
 from fieldgate_client.site import Site
-from fieldgate_client.steps import Steps, WrongError
+from fieldgate_client.steps import Steps, WrongError, stdout
 from fieldgate_core.errors import EXIT_OK, FieldgateError
 from fieldgate_core.modbus import Table
 
@@ -45,12 +46,12 @@ def places(unit: int, reference: int, *, base: int) -> Places:
     )
 
 
-async def play(site: Site, at: Places) -> int:
-    """Play the sequence, a line each step. Returns 0 only if every step came out right.
+async def play(site: Site, at: Places, say: Callable[[str], None] = stdout) -> int:
+    """Play the sequence, and say a line for each step. Returns 0 only if every step came out right.
 
     Raises what the first failing step raised, after the old values were put back.
     """
-    steps = Steps()
+    steps = Steps(say)
     # imports pymodbus and asyncssh, which is no part of the step
     tunnel = site.open()
     async with AsyncExitStack() as stack:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from fieldgate_core.errors import FieldgateError
@@ -16,6 +16,12 @@ _INDENT = 19
 
 class WrongError(Exception):
     """A step did not come out as told; its text says what was expected and what came."""
+
+
+def stdout(text: str) -> None:
+    """Print a text at once."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 class Step:
@@ -29,13 +35,13 @@ class Step:
 class Steps:
     """Prints steps as they end, and counts those that failed."""
 
-    def __init__(self) -> None:
+    def __init__(self, write: Callable[[str], None] = stdout) -> None:
         self.failed = 0
+        self._write = write
 
     def say(self, text: str = "") -> None:
         """Print a line between steps, at once."""
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
+        self._write(f"{text}\n")
 
     @contextmanager
     def step(self, words: str) -> Iterator[Step]:

@@ -31,7 +31,7 @@ from fieldgate_core.errors import EXIT_OK, ConfigError
 from fieldgate_core.modbus import MAX_WRITE_BITS, MAX_WRITE_REGISTERS, Table, unit_id
 
 if TYPE_CHECKING:
-    from fieldgate_client.writing import Change, Written
+    from fieldgate_client.writing import Change
 
 EXIT_NOT_CONFIRMED = 130
 """As after Ctrl-C, which is the other way to answer."""
@@ -72,21 +72,26 @@ def parser() -> argparse.ArgumentParser:
     """Build the command's parser."""
     made = new_parser("write", _WRITE, _EXAMPLE)
     add_site(made)
-    add_place(made)
-    add_kind(made, "0 coil, 4 holding register (default: 4)")
     add_points(made)
     made.add_argument("--yes", action="store_true", help="write without asking")
     made.add_argument("--json", action="store_true", help="print old, written and read value on stdout as JSON")
-    values = "what to write: POINT=VALUE, or values from -r on: 250, -5, 1.5, 0x0f; 0 or 1 for coils"
-    made.add_argument("values", nargs="+", metavar="VALUE", help=values)
+    add_changes(made)
     return made
+
+
+def add_changes(parser: argparse.ArgumentParser) -> None:
+    """Add what to write: points by name, or values from a reference on."""
+    add_place(parser)
+    add_kind(parser, "0 coil, 4 holding register (default: 4)")
+    values = "what to write: POINT=VALUE, or values from -r on: 250, -5, 1.5, 0x0f; 0 or 1 for coils"
+    parser.add_argument("values", nargs="+", metavar="VALUE", help=values)
 
 
 def main(args: list[str]) -> int:
     """Run the command and return its exit code. Raises FieldgateError."""
     options = parser().parse_args(values_first(args))
     site = site_of(options)
-    changes = _changes(site, options)
+    changes = changes_of(site, options)
     if not options.yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise ConfigError("write", "there is no terminal to ask on", hint="--yes writes without asking")
     # the arguments hold: now asyncio is worth its import
@@ -95,8 +100,11 @@ def main(args: list[str]) -> int:
     return stopping.run(_write(site, changes, ask=not options.yes, as_json=options.json))
 
 
-def _changes(site: Site, options: argparse.Namespace) -> list[Change]:
-    """Give what to write: one request for each point, or one for all values from the start reference on."""
+def changes_of(site: Site, options: argparse.Namespace) -> list[Change]:
+    """Give what `add_changes` names: one request for each point, or one for all values from the start reference on.
+
+    Raises ConfigError.
+    """
     texts = [text.removeprefix(" ") for text in options.values]
     unit = site.unit if options.a is None else options.a
     pairs = [text.partition("=") for text in texts if "=" in text]
@@ -174,7 +182,7 @@ async def _write(site: Site, changes: Sequence[Change], *, ask: bool, as_json: b
         say("Nothing was written.\n")
         return EXIT_NOT_CONFIRMED
     say(f"Written {len(done)} references.\n")
-    _compare(done)
+    say("".join(f"fieldgate: warning: {line}\n" for line in writing.doubts(done)))
     if as_json:
         document = {
             "site": str(site.url),
@@ -190,16 +198,3 @@ async def _confirmed() -> None:
     say("Write? [y/N] ")
     if (await read_line()).strip().lower() not in {"y", "yes"}:
         raise _NotConfirmedError
-
-
-def _compare(done: Sequence[Written]) -> None:
-    """Say what could not be read back, and where something else was read than written."""
-    from fieldgate_client.output import shown_value
-
-    for written in done:
-        label = written.new.item.label
-        if written.differs:
-            read, wrote = shown_value(written.back), shown_value(written.new)
-            say(f"fieldgate: warning: {label}: {read} was read back, and {wrote} was written\n")
-    if errors := dict.fromkeys(str(written.back.error) for written in done if written.back.error):
-        say("".join(f"fieldgate: warning: not read back: {error}\n" for error in errors))

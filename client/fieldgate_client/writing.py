@@ -84,6 +84,19 @@ def line(old: Reading, new: Reading) -> str:
     return f"{label} \t{'?' if old.value is None else output.shown_value(old)} -> {output.shown_value(new)}"
 
 
+def doubts(done: Sequence[Written]) -> list[str]:
+    """Tell where something else was read than written, and what could not be read back."""
+    shown = output.shown_value
+    lines = [
+        f"{one.new.item.label}: {shown(one.back)} was read back, and {shown(one.new)} was written"
+        for one in done
+        if one.differs
+    ]
+    return lines + [
+        f"not read back: {error}" for error in dict.fromkeys(str(w.back.error) for w in done if w.back.error)
+    ]
+
+
 async def _send(client: SiteClient, change: Change, *, done: Sequence[Change]) -> None:
     first = change.items[0]
     table = first.point.table

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from fieldgate_client import connect
+from fieldgate_client.line import Line
 from fieldgate_core.errors import TunnelLostError
 from fieldgate_core.trace import text
 from support.box import FIELDGATE, Box, clean_environment, fieldgate
@@ -108,6 +109,7 @@ async def test_a_reply_in_two_pieces_is_shown_once_and_with_its_addresses() -> N
         request = await reader.readexactly(12)
         assert shown == [text(request, reply=False)]
         writer.write(REPLY[:8])
+        assert isinstance(client._line, Line)
         while not client._line._pipeline._buffer:
             await asyncio.sleep(0.001)
         writer.write(REPLY[8:])

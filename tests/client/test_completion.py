@@ -61,7 +61,7 @@ def complete(line: str, folder: Path, *command: str) -> tuple[list[str], str]:
     [
         ("fieldgate ", {"server", "client", "tunnel", "certs", "demo", "completion"}),
         ("fieldgate cl", {"client"}),
-        ("fieldgate client ", {"read", "write", "check", "demo", "points", "doctor"}),
+        ("fieldgate client ", {"read", "write", "check", "shell", "demo", "points", "doctor"}),
         ("fieldgate client read pu", {"pump-7", "pump-8"}),
         ("fieldgate client read pump-7 f", {"flow"}),
         ("fieldgate client doctor t", {"tank"}),

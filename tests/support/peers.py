@@ -54,17 +54,30 @@ class Relay:
         self.port = 0
         self.sent = b""
         self.seen = asyncio.Event()
+        self.shut = False
+        """Whether new connections are closed at once."""
+        self._open: set[asyncio.StreamWriter] = set()
 
     def mark(self) -> None:
         """Forget what was sent so far: what comes now is counted."""
         self.sent = b""
         self.seen.clear()
 
+    def cut(self) -> None:
+        """Break the connections that stand."""
+        for writer in self._open:
+            writer.transport.abort()
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.shut:
+            writer.close()
+            return
+        self._open.add(writer)
         there, onward = await asyncio.open_connection("127.0.0.1", self._target)
         try:
             await asyncio.gather(self._carry(reader, onward, count=True), self._carry(there, writer, count=False))
         finally:
+            self._open.discard(writer)
             await _cut(onward)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, count: bool) -> None:
