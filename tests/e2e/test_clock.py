@@ -133,7 +133,7 @@ def test_a_client_says_what_is_wrong_with_its_clock(box: Box, tmp_path: Path, do
 
 
 @pytest.mark.parametrize(
-    ("door", "told"), [("tls", "certificate has expired"), ("ssh", "host certificate has expired")]
+    ("door", "told"), [("tls", "certificate has expired"), ("ssh", "its host certificate has expired")]
 )
 def test_a_client_that_finds_the_servers_certificate_expired_says_what_its_clock_says(
     box: Box, tmp_path: Path, door: str, told: str
