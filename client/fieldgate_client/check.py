@@ -33,7 +33,7 @@ _Do = Callable[[], Awaitable[str]]
 DOOR_DEADLINE = 10.0
 """Seconds for the handshake and login of a door."""
 
-_PORTS = {Scheme.PLAIN: LOOPBACK_PORT, Scheme.TLS: TLS_PORT, Scheme.SSH: SSH_PORT}
+_PORTS = {Scheme.PLAIN: LOOPBACK_PORT, Scheme.TLS: TLS_PORT, Scheme.SSH: SSH_PORT, Scheme.HUB: 22}
 _ANSWERS = frozenset({ExceptionCode.ILLEGAL_DATA_ADDRESS, ExceptionCode.ILLEGAL_DATA_VALUE})
 """Exceptions of a unit that is there, where it only has not these cells."""
 
@@ -79,7 +79,7 @@ class Walk:
     def _way(self) -> list[tuple[str, _Do]]:
         url = self._site.url
         steps: list[tuple[str, _Do]] = [("name", self._name), ("route", self._route), ("tcp", self._tcp)]
-        door = {Scheme.PLAIN: "open", Scheme.TLS: "tls", Scheme.SSH: "ssh"}[url.scheme]
+        door = {Scheme.PLAIN: "open", Scheme.TLS: "tls", Scheme.SSH: "ssh", Scheme.HUB: "hub"}[url.scheme]
         steps += [(door, self._door), ("login", self._login), ("role", self._role), ("read", self._read)]
         if self._write_back:
             steps.append(("write", self._write))

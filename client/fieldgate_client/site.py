@@ -42,7 +42,7 @@ class Site:
         # asyncio and asyncssh cost ten times what the rest of a command does: --help and a usage error go without
         from fieldgate_client.connection import connect
 
-        if self.url.scheme is Scheme.SSH:
+        if self.url.scheme in {Scheme.SSH, Scheme.HUB}:
             with quick_imports():
                 import fieldgate_tunnel.ssh  # noqa: F401
         show = _show if self.trace else None

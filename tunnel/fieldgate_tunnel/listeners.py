@@ -122,8 +122,16 @@ class TlsListener:
     def admit(self, transport: asyncio.Transport) -> TlsStream | None:
         """Begin a handshake on a new connection, or None where there are too many under way."""
         peername = transport.get_extra_info("peername")
-        peer = peer_name(peername)
-        address = str(peername[0]) if peername else "?"
+        return self._begin(peer_name(peername), str(peername[0]) if peername else "?")
+
+    def admit_via(self, hub: str) -> TlsStream | None:
+        """Begin a handshake on a connection that comes through a hub; None as above.
+
+        Nobody is locked out for what fails there: the hub has let the peer in, and does not say who it is.
+        """
+        return self._begin(f"via {hub}", f"via {hub}", of_hub=True)
+
+    def _begin(self, peer: str, address: str, *, of_hub: bool = False) -> TlsStream | None:
         place = self.gate.enter(address, lambda: stream.abort())
         if not isinstance(place, Place):
             if place != LOCKOUT:
@@ -147,7 +155,7 @@ class TlsListener:
                 self.gate.succeeded(place)
                 return
             # the place first: a line that can't be written must not keep it
-            locked = self.gate.failed(place, authentication=_not_authenticated(failure))
+            locked = self.gate.failed(place, authentication=not of_hub and _not_authenticated(failure))
             self._refused("tls", peer, f"handshake failed: {TOO_MANY if place.ousted else _reason(failure)}")
             if locked is not None:
                 self._refused("tls", peer, locked)

@@ -14,8 +14,9 @@ from fieldgate_core import identity_folder as names
 from fieldgate_core.errors import ConfigError
 from fieldgate_core.logs import printable
 from fieldgate_core.modbus import MODBUS_PORT
-from fieldgate_core.url import SSH_PORT, SiteUrl
+from fieldgate_core.url import SSH_PORT, Scheme, SiteUrl
 from fieldgate_tunnel import identity_files as files
+from fieldgate_tunnel.hub_names import socket_of
 from fieldgate_tunnel.ssh_keys import only_principal
 from fieldgate_tunnel.ssh_user import CONFIG, Hop, HostBlock, KnownHosts, agent_keys, host_block, private_keys
 
@@ -30,6 +31,8 @@ SIGNATURES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "rsa-
 
 KEEPALIVE_INTERVAL = 15.0
 KEEPALIVE_COUNT = 3
+HUB_PORT = 22
+"""Where a hub is, if neither the URL nor `~/.ssh/config` says so: most are a stock sshd."""
 MOST_JUMPS = 8
 """Hosts on the way to a site; more is a ProxyJump that goes round."""
 WINDOW = 65536
@@ -56,6 +59,7 @@ def _available_kex() -> frozenset[bytes]:
     return frozenset(get_kex_algs())
 
 
+UnixSession = asyncssh.SSHUNIXSession[bytes]
 HostKey = tuple[asyncssh.SSHKey, asyncssh.SSHCertificate] | asyncssh.SSHKey
 
 
@@ -181,9 +185,12 @@ def peer_name(address: object) -> str:
 
 
 async def connect(
-    url: SiteUrl, folder: Path | None, connected: socket.socket | None = None
+    url: SiteUrl,
+    folder: Path | None,
+    connected: socket.socket | None = None,
+    client: Callable[[], asyncssh.SSHClient] = asyncssh.SSHClient,
 ) -> asyncssh.SSHClientConnection:
-    """Connect to a site's SSH door, host key verified, with the identity of a folder.
+    """Connect to a site's SSH door, or to its hub, host key verified, with the identity of a folder.
 
     `~/.ssh/config` says how to get there; without a folder it says who we are and whom we trust as well, with the
     agent, the user's keys and `known_hosts`. `connected` is a TCP connection to the host itself, where there is one.
@@ -191,7 +198,8 @@ async def connect(
     these), as JumpError where a host on the way raises it.
     """
     hop = Hop(url.host, url.port, url.user)
-    return await _connect(hop, (), folder=folder, default_port=SSH_PORT, connected=connected)
+    port = HUB_PORT if url.scheme is Scheme.HUB else SSH_PORT
+    return await _connect(hop, (), folder=folder, default_port=port, connected=connected, client=client)
 
 
 class JumpError(Exception):
@@ -210,6 +218,7 @@ async def _connect(  # noqa: PLR0913
     default_port: int,
     depth: int = 0,
     connected: socket.socket | None = None,
+    client: Callable[[], asyncssh.SSHClient] = asyncssh.SSHClient,
 ) -> asyncssh.SSHClientConnection:
     """Connect to a host through `jumps`, or those that `~/.ssh/config` names for it."""
     block = host_block(hop)
@@ -226,7 +235,7 @@ async def _connect(  # noqa: PLR0913
     way = jumps or block.jumps_to(hop)
     tunnel = await _last(way, depth)
     try:
-        connection = await asyncssh.connect(hop.host, tunnel=tunnel, sock=connected, **options)
+        connection = await asyncssh.connect(hop.host, tunnel=tunnel, sock=connected, client_factory=client, **options)
     except BaseException as error:
         if tunnel is not None:
             tunnel.abort()
@@ -290,3 +299,13 @@ async def open_channel(
         lambda: ChannelAdapter(protocol, lambda _: None), "localhost", MODBUS_PORT
     )
     return channel
+
+
+async def open_box(connection: asyncssh.SSHClientConnection, protocol: asyncio.BaseProtocol, box: str) -> None:
+    """Open a channel through a hub to the box of a name, as the transport of `protocol`."""
+    await connection.create_unix_connection(lambda: adapted(protocol), socket_of(box), window=WINDOW)
+
+
+def adapted(protocol: asyncio.BaseProtocol, closed: Callable[[ChannelAdapter], None] = lambda _: None) -> UnixSession:
+    """Put a protocol on a channel to or from a Unix socket, which differs from TCP's in type only."""
+    return cast("UnixSession", ChannelAdapter(protocol, closed))
