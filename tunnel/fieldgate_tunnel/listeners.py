@@ -20,8 +20,9 @@ from fieldgate_tunnel import tls
 from fieldgate_tunnel.limits import LOCKOUT, SHUT, Gate, Limits, Place
 from fieldgate_tunnel.resumption import stamp
 from fieldgate_tunnel.ssh import HostKey, peer_name
-from fieldgate_tunnel.ssh_door import Door, Known
+from fieldgate_tunnel.ssh_door import Door
 from fieldgate_tunnel.ssh_keys import SshProof
+from fieldgate_tunnel.ssh_peer import Known, Peer
 from fieldgate_tunnel.stream import RECEIVE_BUFFER, TlsStream
 
 log = logging.getLogger("fieldgate.tunnel")
@@ -216,7 +217,7 @@ class SshListener:
         self._modbus_ports = modbus_ports
         self._limits = limits
         self._banner = banner
-        self._doors: set[Door] = set()
+        self._doors: set[Peer] = set()
         self._acceptor: asyncssh.SSHAcceptor | None = None
 
     async def start(self, host: str, port: int) -> None:
