@@ -24,7 +24,7 @@ table inet cut {
 
 
 _NAT = """
-table ip masquerade {
+table ip router {
   set stale { type inet_service; }
   chain out { type nat hook postrouting priority 100; oif cable masquerade; }
   chain through {
@@ -113,7 +113,7 @@ class Behind:
 
     def blackhole(self, port: str) -> None:
         """Lose every packet from and to a port of the inside, without a word."""
-        rule = f"add element ip masquerade stale {{ {port} }}"
+        rule = f"add element ip router stale {{ {port} }}"
         run(*self.net.inside(self.net.here), tool("nft"), rule)
 
 
