@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import ssl
 import subprocess
 import sys
@@ -143,7 +144,7 @@ async def test_the_policy_decides_who_of_two_boxes_has_a_name(hub: RunningHub, t
 async def test_a_second_box_that_may_have_the_name_waits_until_it_is_free(hub_pki: Pki, tmp_path: Path) -> None:
     both = POLICY.replace(f'offered_by = ["{BOX}"]', f'offered_by = ["{BOX}", "{OTHER}"]')
     async with running_hub(hub_pki, tmp_path, both) as hub, contextlib.AsyncExitStack() as second:
-        async with dialling(hub, tmp_path):
+        async with dialling(hub, tmp_path) as first:
             wanted = hub.dial_settings(BOX, OTHER)
             other = as_box(hub_pki, OTHER)
             folder = box_folder(tmp_path, OTHER)
@@ -151,6 +152,7 @@ async def test_a_second_box_that_may_have_the_name_waits_until_it_is_free(hub_pk
             (dial,) = site.app.dials
             await hub.until(lambda: dial.state is State.DOWN)
             assert hub.hub.offers[BOX].subject == BOX
+            assert first.app.dials[0].status().connects == 1
         await hub.until(lambda: BOX in hub.hub.offers and hub.hub.offers[BOX].subject == OTHER)
 
 
@@ -296,6 +298,18 @@ async def test_a_key_without_certificate_is_known_by_its_fingerprint(hub_pki: Pk
         other = asyncssh.generate_private_key("ssh-ed25519")
         with pytest.raises(asyncssh.PermissionDenied):
             await asyncssh.connect("127.0.0.1", hub.hub.port, client_keys=[other], **options)
+
+
+@one_loop
+async def test_a_certificate_of_another_ca_is_worth_nothing_whatever_its_principal(
+    hub: RunningHub, other_pki: Pki, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(other_pki.client("operator").resolve(), tmp_path / "stranger")
+    shutil.copy(hub.pki.client("operator") / "known_hosts", folder / "known_hosts")
+    with pytest.raises(RejectedError, match="does not accept our key"):
+        await read(hub.site(), folder)
+    with pytest.raises(UnreachableError, match="has not dialled in"):
+        await read(hub.site(), hub.pki.client("operator"))
 
 
 async def test_a_reload_ends_what_is_not_permitted_any_more(hub: RunningHub, tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ class Hub:
     def replace(self, found: HubFiles) -> None:
         """Go by other files from now on, and end the connections of those who may not do any more what they do."""
         self._files = found
+        self._gate.limit(found.settings.limits)
         if self._acceptor is not None:
             self._acceptor.update(server_host_keys=list(found.host_keys))
         for peer in list(self._peers):
