@@ -28,8 +28,8 @@ tunnel status` shows it. On stdout it prints `ready` as soon as it dials."""
 
 _EXAMPLES = """\
 examples:
-  fieldgate tunnel dial modbus+tls+ssh://box-7@hub.example.com/box-7 --identity box-7
-  fieldgate tunnel dial modbus+tls+ssh://box-7@hub.example.com:2222/box-7 --identity box-7 --to 192.0.2.17:802
+  fieldgate tunnel dial modbus+tls+ssh://box-7@hub.example.com/box-7 --identity DIR
+  fieldgate tunnel dial modbus+tls+ssh://hub.example.com:2222/box-7 --to 192.0.2.17:802
 
 exit codes: 0 stopped as asked, 2 usage or configuration"""
 
