@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from support.box import FIELDGATE, Box, clean_environment, fieldgate, running_box
+from support.forwarder import forwarding
 from support.hubs import BOX, DOMAIN, as_box, box_folder, hub_file, make_hub_pki
-from support.site import Pki
+from support.site import TABLES_OF_THE_VECTORS, Pki
 
 PATIENCE = 20.0
 
@@ -94,6 +95,11 @@ def test_a_box_dials_and_is_read_by_the_name_of_the_site_list(pki: Pki, tmp_path
             assert (done.returncode, f"{BOX}.DOMAIN" in done.stderr) == (2, True)
             done = fieldgate("client", "read", url.replace(BOX, "box-8"), "-1", *identity)
             assert done.returncode == 2
+            local = box_folder(tmp_path, "forward")
+            listen = ("--domain", DOMAIN, "--listen", "127.0.0.1:0")
+            with forwarding(local, url, *identity, *listen) as forward:
+                # up means that a Modbus round trip went through
+                forward.wait_log(f"{url}: up")
             check_status(tmp_path, hub, dial)
             assert dial.stop() == 0
         hub.wait_log("event=withdrawn", f"box={BOX}")
@@ -172,8 +178,6 @@ def test_the_servers_status_shows_its_hubs(pki: Pki, tmp_path: Path) -> None:
     manage = '{ manage = ["status"] }'
     grants = {"operator": f'[{{ units = "all", read = "all" }}, {manage}]'}
     dial = f'[[dial]]\nurl = "modbus+tls+ssh://{BOX}@127.0.0.1:1/{BOX}"\nidentity = "{identity}"\n'
-    from support.site import TABLES_OF_THE_VECTORS
-
     extra = 'control = "control"\nstate = "state"'
     with running_box(as_box(pki, BOX), tmp_path, grants=grants, units=TABLES_OF_THE_VECTORS + dial, extra=extra):
         control = ("--control", str(tmp_path / "control"))

@@ -91,6 +91,21 @@ async def test_what_the_site_refuses_is_refused_through_a_hub_too(hub: RunningHu
             await client.write_cells(Table.HOLDING, 0, [1])
 
 
+@one_loop
+async def test_who_fails_at_a_box_through_a_hub_locks_out_nobody_else_there(
+    hub: RunningHub, other_pki: Pki, tmp_path: Path
+) -> None:
+    stranger = shutil.copytree(hub.pki.client("operator").resolve(), tmp_path / "stranger")
+    for name in ("tls-key.pem", "tls-chain.pem"):
+        shutil.copy(other_pki.client("operator") / name, stranger / name)
+    async with dialling(hub, tmp_path) as site:
+        for _ in range(site.app.configuration.settings.limits.failures_before_lockout + 2):
+            with pytest.raises(RejectedError, match="does not accept our certificate"):
+                await read(hub.site(), stranger)
+        await line_with(site, "event=refused", "certificate is not accepted", 'peer="via 127.0.0.1"')
+        assert await read(hub.site(), hub.pki.client("operator")) == 17
+
+
 async def test_without_its_domain_a_box_cannot_be_verified_and_nothing_is_tried(hub: RunningHub) -> None:
     with pytest.raises(ConfigError, match=rf"{BOX}\.DOMAIN"):
         await read(parse(hub.url()), hub.pki.client("operator"))
