@@ -39,7 +39,7 @@ def new_parser(command: str, description: str, epilog: str) -> argparse.Argument
 
 def add_site(parser: argparse.ArgumentParser, *, trace: bool = True) -> None:
     """Add the site, who we are there, how long we wait, and, unless told otherwise, the trace."""
-    site = "a name in your site list, or a URL: modbus+ssh://ROLE@HOST, modbus+tls://HOST"
+    site = "a name in your site list, or a URL: modbus+ssh://ROLE@HOST, modbus+tls://HOST, modbus+tls+ssh://HUB/BOX"
     parser.add_argument("url", metavar="SITE", help=site)
     parser.add_argument("--identity", type=Path, metavar="DIR", help="the identity folder: who you are")
     wait = f"seconds for a reply (default: {REPLY_SECONDS:g}); opening the tunnel has its own 15"

@@ -88,7 +88,7 @@ class Walk:
     def _way(self) -> list[tuple[str, _Do]]:
         url = self._site.url
         steps: list[tuple[str, _Do]] = [("name", self._name), ("route", self._route), ("tcp", self._tcp)]
-        door = {Scheme.PLAIN: "open", Scheme.TLS: "tls", Scheme.SSH: "ssh"}[url.scheme]
+        door = {Scheme.PLAIN: "open", Scheme.TLS: "tls", Scheme.SSH: "ssh", Scheme.HUB: "hub"}[url.scheme]
         steps += [(door, self._door), ("login", self._login), ("role", self._role), ("read", self._read)]
         if self._write_back:
             steps.append(("write", self._write))

@@ -37,7 +37,7 @@ def own(url: SiteUrl, folder: Path | None) -> Proof:
     match url.scheme:
         case Scheme.PLAIN:
             return Proof(f"you are the local user {getpass.getuser()}; no certificate is asked for", None, None)
-        case Scheme.TLS:
+        case Scheme.TLS | Scheme.HUB:
             return _tls(url, folder and last_whole(folder))
         case _:
             return _ssh(url, folder and last_whole(folder))

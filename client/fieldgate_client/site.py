@@ -39,7 +39,7 @@ class Site:
 
     def prepare(self) -> None:
         """Import what the tunnel needs: it costs more than the rest of a command, and is no part of opening."""
-        if self.url.scheme is Scheme.SSH:
+        if self.url.scheme in {Scheme.SSH, Scheme.HUB}:
             with quick_imports():
                 import fieldgate_tunnel.ssh  # noqa: F401
 

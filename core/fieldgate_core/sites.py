@@ -10,7 +10,7 @@ from pathlib import Path
 from fieldgate_core.errors import ConfigError
 from fieldgate_core.modbus import unit_id
 from fieldgate_core.settings import examine, read_toml
-from fieldgate_core.url import SiteUrl, parse
+from fieldgate_core.url import SiteUrl, check_domain, parse
 
 _SHOWN = 12
 """Names that are listed for one that is not known; of more, only near ones are."""
@@ -20,7 +20,8 @@ _SHOWN = 12
 class ListedSite:
     """A site by name. `points` is a file of points, `identity` the folder that says who we are; no secret is in it.
 
-    `domain` is the customer's, which hubs tell sites apart by. Raises ValueError for a wrong URL or unit.
+    `domain` is the customer's: a box behind a hub is BOX.DOMAIN in its certificate. Raises ValueError for a wrong URL,
+    unit or domain.
     """
 
     url: str
@@ -36,11 +37,13 @@ class ListedSite:
             raise ValueError(f"url: {error}" + (f" ({error.hint})" if error.hint else "")) from None
         if self.unit is not None:
             unit_id(self.unit)
+        if self.domain:
+            check_domain(self.domain)
 
     @property
     def address(self) -> SiteUrl:
-        """The URL, parsed."""
-        return parse(self.url)
+        """The URL, parsed, with the domain."""
+        return parse(self.url)._replace(domain=self.domain)
 
 
 @dataclass(frozen=True)

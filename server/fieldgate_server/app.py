@@ -25,6 +25,7 @@ from fieldgate_server.configuration import Configuration
 from fieldgate_server.counts import Counts
 from fieldgate_server.crl_watch import CrlWatch
 from fieldgate_server.descriptors import Descriptors
+from fieldgate_server.dials import dials_of
 from fieldgate_server.expiry import Expiry
 from fieldgate_server.guard import Guard
 from fieldgate_server.identity import Identity, UserLookup, conclude, invalid, known_to_ssh
@@ -40,6 +41,7 @@ from fieldgate_server.trail_text import wall_time
 from fieldgate_server.units import Units
 from fieldgate_tunnel.binding import bind
 from fieldgate_tunnel.control import ControlSocket
+from fieldgate_tunnel.dialling import staying
 from fieldgate_tunnel.limits import Limits
 from fieldgate_tunnel.listeners import Listener, SshListener, TlsListener
 from fieldgate_tunnel.peer import PeerUsers, is_loopback_peer
@@ -109,6 +111,8 @@ class App:
         self._simulations = [unit.simulation(memory[unit.id]) for unit in settings.unit if unit.simulate]
         shown = self.configuration.tls
         self._tls = TlsListener(shown, self._session, self._refused, self._limits) if shown else None
+        self.dials = dials_of(settings, self._tls)
+        """The ways out to hubs."""
         self._ssh: SshListener | None = None
         self._audit = Audit(settings.audit)
         # a clock that was set back while the server was down revives nothing either
@@ -140,6 +144,7 @@ class App:
                 await bind(f"{name} {host}:{port}", partial(listener.start, host, port), retry=self._bind_retry)
                 stack.push_async_callback(listener.close)
                 self.ports[name] = listener.port
+            await stack.enter_async_context(staying(self.dials))
             if self._settings.control is not None:
                 # after the doors: another server that runs would have their ports
                 control = ControlSocket(self._commands.answer, self._commands.entitled, self._refused)

@@ -8,6 +8,7 @@ import pwd
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,6 +87,10 @@ def _findings(file: Path) -> Iterator[Finding]:
         folder = _path(table.get("identity"), base) if isinstance(table, dict) else None
         if folder is not None:
             yield from look(folder)
+    for dial in raw["dial"] if isinstance(raw.get("dial"), list) else []:
+        folder = _path(dial.get("identity"), base) if isinstance(dial, dict) else None
+        if folder is not None:
+            yield from _tried(partial(files.check_ssh_identity, folder))
     door_of_tls = raw.get("tls")
     if isinstance(door_of_tls, dict):
         lists, folder = _path(door_of_tls.get("crl"), base), _path(door_of_tls.get("identity"), base)

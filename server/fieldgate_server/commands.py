@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import time
@@ -135,6 +136,7 @@ class Commands:
                 for crl in configuration.crls
             ],
             "clock": {**app.clock.seen()._asdict(), "after": app.clock.floor.at},
+            "hubs": [dataclasses.asdict(dial.status()) for dial in app.dials],
             "sessions": [
                 {
                     "number": account.number,

@@ -113,6 +113,7 @@ def _status(answer: Mapping[str, Any]) -> Sequence[str]:
     ]
     if answer["clock"]["wrong"]:
         lines.append(f"{answer['clock']['wrong']}: the TLS and SSH doors let nobody in")
+    lines += [f"{one['target']} {one['state']} since {_moment(one['since'])}{_why(one)}" for one in answer["hubs"]]
     sessions = answer["sessions"]
     lines.append(_count(len(sessions), "session"))
     if sessions:
@@ -123,6 +124,10 @@ def _status(answer: Mapping[str, Any]) -> Sequence[str]:
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
         ]
     return lines
+
+
+def _why(one: Mapping[str, Any]) -> str:
+    return f": {one['reason']}" if one["reason"] else ""
 
 
 def _row(one: Mapping[str, Any]) -> tuple[str, ...]:

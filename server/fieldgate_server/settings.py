@@ -10,6 +10,7 @@ from fieldgate_core.url import LOOPBACK_PORT, METRICS_PORT, SSH_PORT, TLS_PORT, 
 from fieldgate_server.simulation_settings import check_rate
 from fieldgate_server.trail_settings import AuditSettings
 from fieldgate_server.unit_settings import UnitSettings
+from fieldgate_tunnel.dial_settings import DialSettings
 from fieldgate_tunnel.limits import Limits
 
 _LONGEST = 10 * 365 * 86400.0
@@ -93,15 +94,17 @@ class MetricsSettings:
 class Settings:
     """The whole file. Without `policy` only the user who starts the server has rights, on loopback (quick start).
 
-    `control` is the socket that the operator's commands reach the server by, `state` the folder where its lock is
-    kept, `revoked` the list of revoked identities. A session that asks nothing for `idle` seconds ends, and each does
-    after `lifetime` seconds; 0: never. `max_requests_per_second` are those of one identity; 0: any number.
+    Each `dial` offers the TLS door at a hub. `control` is the socket that the operator's commands reach the server by,
+    `state` the folder where its lock is kept, `revoked` the list of revoked identities. A session that asks nothing for
+    `idle` seconds ends, and each does after `lifetime` seconds; 0: never. `max_requests_per_second` are those of one
+    identity; 0: any number.
     """
 
     listen: ListenSettings = field(default_factory=ListenSettings)
     tls: TlsSettings | None = None
     ssh: SshSettings | None = None
     metrics: MetricsSettings | None = None
+    dial: tuple[DialSettings, ...] = ()
     policy: Path | None = None
     audit: Path | AuditSettings | None = None
     control: Path | None = None
@@ -131,6 +134,8 @@ class Settings:
             )
         if min(self.max_sessions, self.max_sessions_per_identity, self.max_sessions_without_rights) < 1:
             raise ValueError("max_sessions and its two companions are at least 1")
+        if self.dial and self.tls is None:
+            raise ValueError("what comes through a hub is TLS; write [tls] with the identity that it is to show")
         if self.max_requests_per_second != 0 and not _LEAST_RATE <= self.max_requests_per_second <= _MOST_RATE:
             raise ValueError(f"max_requests_per_second is 0 (any number), or {_LEAST_RATE:g} to {_MOST_RATE:g}")
         for name, seconds in (("idle", self.idle), ("lifetime", self.lifetime)):

@@ -9,6 +9,8 @@ from fieldgate_core.errors import EXIT_CONFIG
 # command -> (module, what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
     "forward": ("fieldgate_tunnel.forward_command", "a plain local port that leads to a site"),
+    "dial": ("fieldgate_tunnel.dial_command", "have a box behind NAT reached through a hub"),
+    "hub": ("fieldgate_tunnel.hub_command", "be the hub where boxes dial in"),
     "status": ("fieldgate_tunnel.status_command", "how running tunnels stand"),
     "ssh-config": ("fieldgate_tunnel.ssh_config_cli", "print what stock OpenSSH needs at either end"),
 }

@@ -87,7 +87,7 @@ async def open_tunnel(  # noqa: PLR0913
     the seconds that each of its addresses has to answer.
     Raises ConfigError, UnreachableError, NotTrustedError, RejectedError or DeadlineError.
     """
-    open_one = {Scheme.PLAIN: _open_plain, Scheme.TLS: _open_tls, Scheme.SSH: _open_ssh}[url.scheme]
+    open_one = _WAYS[url.scheme]
     try:
         async with asyncio.timeout(deadline):
             return await open_one(url, protocol, identity, Reached(connected, patience))
@@ -101,16 +101,21 @@ async def open_tunnel(  # noqa: PLR0913
 
 def check_identity(url: SiteUrl, identity: Path | None) -> None:
     """Check that `identity` is what the tunnel to `url` needs, before it is opened. Raises ConfigError."""
-    if url.scheme is Scheme.TLS:
+    if url.scheme in {Scheme.TLS, Scheme.HUB}:
         from fieldgate_tunnel.resumption import sessions_of
 
+        _ = url.server_name
         sessions_of(_named(url, identity))
-    elif url.scheme is Scheme.SSH and identity is not None:
+    by_ssh = identity if url.scheme is Scheme.SSH else _at_hub(identity) if url.scheme is Scheme.HUB else None
+    if by_ssh is not None:
         from fieldgate_tunnel import identity_files
 
-        identity_files.private(identity, names.SSH_KEY)
-        identity_files.check_ssh_certificate(identity_files.file(identity, names.SSH_CERTIFICATE))
-        identity_files.file(identity, names.KNOWN_HOSTS)
+        identity_files.check_ssh_identity(by_ssh)
+
+
+def _at_hub(identity: Path | None) -> Path | None:
+    """Give the folder that says who we are at a hub; a folder that is for TLS alone leaves that to `~/.ssh`."""
+    return identity if identity is not None and (identity / names.SSH_KEY).exists() else None
 
 
 def _named(url: SiteUrl, identity: Path | None) -> Path:
@@ -138,41 +143,51 @@ async def _open_plain(url: SiteUrl, protocol: asyncio.Protocol, identity: Path |
 
 
 async def _open_tls(url: SiteUrl, protocol: asyncio.Protocol, identity: Path | None, reached: Reached) -> Tunnel:
-    from fieldgate_tunnel.generations import last_whole
-    from fieldgate_tunnel.resumption import sessions_of
-    from fieldgate_tunnel.stream import RECEIVE_BUFFER, TlsStream
+    tls = _Tls(url, url.port or TLS_PORT, protocol, _named(url, identity))
+    await _connect(lambda: tls.stream, url, tls.port, reached)
+    return await tls.tunnel()
 
-    sessions, port = sessions_of(last_whole(_named(url, identity))), url.port or TLS_PORT
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
 
-    def settled(failure: Exception | None) -> None:
-        if done.done():
-            return
-        if failure is None:
-            done.set_result(None)
-        else:
-            done.set_exception(failure)
+class _Tls:
+    """The client's end of TLS with a site: a stream to be put on a transport, and then its handshake to wait for."""
 
-    def stream() -> TlsStream:
-        return TlsStream(
-            sessions.context,
+    def __init__(self, url: SiteUrl, port: int, protocol: asyncio.Protocol, identity: Path) -> None:
+        """Prepare it; sessions are kept by the name that is verified, and `port`. Raises ConfigError."""
+        from fieldgate_tunnel.generations import last_whole
+        from fieldgate_tunnel.resumption import sessions_of
+        from fieldgate_tunnel.stream import RECEIVE_BUFFER, TlsStream
+
+        self.port = port
+        self._name = url.server_name
+        self._sessions = sessions_of(last_whole(identity))
+        loop = asyncio.get_running_loop()
+        self._done: asyncio.Future[None] = loop.create_future()
+        self.stream: TlsStream = TlsStream(
+            self._sessions.context,
             lambda _: protocol,
-            settled,
+            self._settled,
             buffer=_buffers.setdefault(loop, bytearray(RECEIVE_BUFFER)),
             deadline=_NO_DEADLINE_OF_ITS_OWN,
-            server_hostname=url.host,
-            session=offered,
+            server_hostname=self._name,
+            session=self._sessions.take(self._name, port),
         )
 
-    offered = sessions.take(url.host, port)
-    _, made = await _connect(stream, url, port, reached)
-    try:
-        await done
-    except BaseException:
-        made.abort()
-        raise
-    return Tunnel(made, ended=lambda: sessions.keep(url.host, port, made))
+    def _settled(self, failure: Exception | None) -> None:
+        if self._done.done():
+            return
+        if failure is None:
+            self._done.set_result(None)
+        else:
+            self._done.set_exception(failure)
+
+    async def tunnel(self, connection: asyncssh.SSHClientConnection | None = None) -> Tunnel:
+        """Wait for the handshake. Raises what has failed it."""
+        try:
+            await self._done
+        except BaseException:
+            self.stream.abort()
+            raise
+        return Tunnel(self.stream, connection, ended=lambda: self._sessions.keep(self._name, self.port, self.stream))
 
 
 async def _open_ssh(url: SiteUrl, protocol: asyncio.Protocol, identity: Path | None, reached: Reached) -> Tunnel:
@@ -193,5 +208,30 @@ async def _open_ssh(url: SiteUrl, protocol: asyncio.Protocol, identity: Path | N
     return Tunnel(channel, connection)
 
 
+async def _open_hub(url: SiteUrl, protocol: asyncio.Protocol, identity: Path | None, reached: Reached) -> Tunnel:
+    """Open TLS with a box inside a channel of the hub's: what the hub is or does, proves nothing of the box."""
+    from asyncssh import Error
+
+    from fieldgate_tunnel import ssh, ssh_errors
+    from fieldgate_tunnel.generations import last_whole
+
+    tls = _Tls(url, TLS_PORT, protocol, _named(url, identity))
+    folder = _at_hub(identity)
+    try:
+        connection = await ssh.connect(url, last_whole(folder) if folder else None, reached)
+    except (Error, ssh.JumpError, OSError, UnicodeError) as error:
+        raise ssh_errors.of_hub(url, error, otherwise=explain) from error
+    try:
+        await ssh.open_box(connection, tls.stream, url.box)
+        return await tls.tunnel(connection)
+    except Error as error:
+        connection.abort()
+        raise ssh_errors.of_hub(url, error, otherwise=explain) from error
+    except BaseException:
+        connection.abort()
+        raise
+
+
+_WAYS = {Scheme.PLAIN: _open_plain, Scheme.TLS: _open_tls, Scheme.SSH: _open_ssh, Scheme.HUB: _open_hub}
 _NO_DEADLINE_OF_ITS_OWN = 3600.0
 _IDENTITY = "name the folder that `fieldgate certs issue client` made: --identity DIR"

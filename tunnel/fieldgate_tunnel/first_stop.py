@@ -28,12 +28,14 @@ class Stop(NamedTuple):
 
 def first_stop(url: SiteUrl) -> Stop:
     """Give the first stop on the way to a site, as `open_tunnel` goes. Raises ConfigError for a wrong `~/.ssh`."""
-    if url.scheme is not Scheme.SSH:
+    if url.scheme not in {Scheme.SSH, Scheme.HUB}:
         return Stop(url.host, url.port or (TLS_PORT if url.scheme is Scheme.TLS else LOOPBACK_PORT))
     # asyncssh is worth its import only to SSH
+    from fieldgate_tunnel.ssh import HUB_PORT
     from fieldgate_tunnel.ssh_user import Hop
 
-    return _of_ssh(Hop(url.host, url.port, url.user), SSH_PORT, 0)
+    default = HUB_PORT if url.scheme is Scheme.HUB else SSH_PORT
+    return _of_ssh(Hop(url.host, url.port, url.user), default, 0)
 
 
 def _of_ssh(hop: Hop, default_port: int, depth: int) -> Stop:

@@ -34,7 +34,17 @@ examples:
 
 exit codes: 0 stopped as asked, 2 usage, configuration or a port in use"""
 
-_OPTIONS = ("url", "listen", "identity", "allow_users", "while_down", "deadline", "keepalive", "bytes_per_day")
+_OPTIONS = (
+    "url",
+    "listen",
+    "identity",
+    "allow_users",
+    "while_down",
+    "deadline",
+    "keepalive",
+    "bytes_per_day",
+    "domain",
+)
 
 
 def main(args: list[str]) -> int:
@@ -46,6 +56,8 @@ def main(args: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     forward.add_argument("url", metavar="URL", nargs="?", help="the site: modbus+ssh://ROLE@HOST, modbus+tls://HOST")
+    behind = "of a box behind a hub: its certificate is for BOX.NAME"
+    forward.add_argument("--domain", metavar="NAME", help=behind)
     listen = "127.0.0.1:PORT, [::1]:PORT or unix:PATH; may stand more than once (default: 127.0.0.1:5020)"
     forward.add_argument("--listen", action="append", metavar="ADDRESS", help=listen)
     forward.add_argument("--identity", type=Path, metavar="DIR", help="the identity folder: who you are")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fieldgate_core.errors import ConfigError
-from fieldgate_core.url import LOOPBACK_PORT, is_loopback
+from fieldgate_core.url import LOOPBACK_PORT, check_domain, is_loopback
 from fieldgate_tunnel.keepalive import PRESETS
 from fieldgate_tunnel.mux import IN_FLIGHT
 
@@ -47,8 +47,12 @@ class ForwardSettings:
     in_flight: int = IN_FLIGHT
     probe_unit: int = 255
     probe_address: int = 0
+    domain: str = ""
+    """Of a box behind a hub, whose certificate is for BOX.DOMAIN."""
 
     def __post_init__(self) -> None:
+        if self.domain:
+            check_domain(self.domain)
         for name, known in (("while_down", WHILE_DOWN), ("keepalive", tuple(PRESETS))):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} {getattr(self, name)!r} is none of {', '.join(known)}")

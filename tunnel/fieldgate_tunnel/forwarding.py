@@ -16,17 +16,10 @@ from fieldgate_tunnel.forward import Forward
 from fieldgate_tunnel.forward_settings import Address, ForwardSettings, TcpAddress
 from fieldgate_tunnel.keepalive import PRESETS, Probe
 from fieldgate_tunnel.link import Link, to_site
-from fieldgate_tunnel.link_events import (
-    BudgetWarning,
-    LinkConnecting,
-    LinkDegraded,
-    LinkDown,
-    LinkEvent,
-    LinkStatus,
-    LinkUp,
-)
 from fieldgate_tunnel.own_identity import default_identity
 from fieldgate_tunnel.peer import PeerUsers
+from fieldgate_tunnel.running import runner, say
+from fieldgate_tunnel.teller import Teller
 
 log = logging.getLogger("fieldgate.forward")
 
@@ -42,8 +35,8 @@ def run(forwards: tuple[ForwardSettings, ...], base: Path) -> int:
     users = PeerUsers() if needs_users else None
     try:
         prepared = [(*_prepare(one, users), where) for one, where in zip(forwards, addresses, strict=True)]
-        with _runner() as runner:
-            runner.run(_serve(prepared))
+        with runner() as work:
+            work.run(_serve(prepared))
     finally:
         if users is not None:
             users.close()
@@ -51,7 +44,7 @@ def run(forwards: tuple[ForwardSettings, ...], base: Path) -> int:
 
 
 def _prepare(settings: ForwardSettings, users: PeerUsers | None) -> tuple[Link, Forward]:
-    url: SiteUrl = parse(settings.url)
+    url: SiteUrl = parse(settings.url)._replace(domain=settings.domain)
     identity = settings.identity or default_identity()
     check_identity(url, identity)
     link = Link(
@@ -67,20 +60,12 @@ def _prepare(settings: ForwardSettings, users: PeerUsers | None) -> tuple[Link, 
     return link, Forward(str(url), link.carrier, admitted=admitted, users=users, deadline=settings.deadline)
 
 
-def _runner() -> asyncio.Runner:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.Runner()
-    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
-
-
 async def _serve(prepared: list[tuple[Link, Forward, tuple[Address, ...]]]) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
 
-    def report() -> list[tuple[LinkStatus, dict[str, object]]]:
+    def report() -> list[status.Reported]:
         return [
             (link.status(), {"listen": forward.listening_on, "clients": forward.clients})
             for link, forward, _ in prepared
@@ -93,12 +78,13 @@ async def _serve(prepared: list[tuple[Link, Forward, tuple[Address, ...]]]) -> N
                 for one in where:
                     await stack.enter_async_context(forward.listening(one))
                 for one_open in forward.listening_on:
-                    _say(f"listening: modbus {one_open}", f"for {forward.target}")
+                    say(f"listening: modbus {one_open}")
+                    log.info("listening: modbus %s for %s", one_open, forward.target)
             await stack.enter_async_context(status.answering(report))
             for link, _, _ in prepared:
                 link.subscribe(Teller(link.target).tell)
                 tasks.append(asyncio.create_task(link.run()))
-            _say("ready")
+            say("ready")
             waiting = asyncio.create_task(stopped.wait())
             await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
@@ -109,50 +95,3 @@ async def _serve(prepared: list[tuple[Link, Forward, tuple[Address, ...]]]) -> N
     for failure in ended:
         if isinstance(failure, Exception):
             raise failure
-
-
-def _say(line: str, more: str = "") -> None:
-    # who started it may have closed the pipe since
-    with contextlib.suppress(BrokenPipeError):
-        print(line, flush=True)  # noqa: T201 - the command's output
-    if more:
-        log.info("%s %s", line, more)
-
-
-class Teller:
-    """Writes the events of one link to the log, and a failure that repeats only once."""
-
-    def __init__(self, target: str) -> None:
-        self._target = target
-        self._told = ""
-
-    def tell(self, event: LinkEvent) -> None:
-        """Write a line, or none."""
-        match event:
-            case LinkConnecting(attempt):
-                if attempt == 1:
-                    log.info("%s: connecting", self._target)
-            case LinkUp(round_trip):
-                self._told = ""
-                log.info("%s: up, round trip %.1f ms", self._target, 1000 * round_trip)
-            case LinkDegraded(reason):
-                log.warning("%s: degraded: %s", self._target, reason)
-            case LinkDown():
-                self._down(event)
-            case BudgetWarning(used, cap):
-                log.warning("%s: %d of today's %d bytes are used", self._target, used, cap)
-
-    def _down(self, event: LinkDown) -> None:
-        if event.unknown_writes:
-            count = event.unknown_writes
-            log.warning("%s: outcome unknown of %d writes that were on the way", self._target, count)
-        problem = event.problem
-        if problem == self._told:
-            return
-        self._told = problem
-        if event.retry_in is None:
-            log.info("%s: down: %s", self._target, problem)
-            return
-        more = "; time alone does not mend this, so it is tried rarely" if event.hopeless else "; trying again"
-        hint = f" ({event.error.hint})" if event.error.hint else ""
-        log.warning("%s: down: %s%s%s", self._target, problem, hint, more)

@@ -77,6 +77,13 @@ def check_ssh_certificate(path: Path, *, early: bool = False) -> None:
     _check_life(path, certificate.valid_after, certificate.valid_before, early=early)
 
 
+def check_ssh_identity(folder: Path) -> None:
+    """Check that a folder has what an SSH client needs: key, certificate in force, known_hosts. Raises ConfigError."""
+    private(folder, names.SSH_KEY)
+    check_ssh_certificate(file(folder, names.SSH_CERTIFICATE))
+    file(folder, names.KNOWN_HOSTS)
+
+
 def _check_life(path: Path, begins: float, ends: float, *, early: bool) -> None:
     now = time.time()
     floor = clock_floor(Known(begins, "its certificate begins"))

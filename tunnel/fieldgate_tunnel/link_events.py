@@ -32,6 +32,13 @@ class LinkUp:
 
 
 @dataclass(frozen=True)
+class NameTaken:
+    """A hub has taken a box's name: who may can reach it now."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class LinkDegraded:
     """The tunnel stands, and Modbus behind it does not answer as it should."""
 
@@ -64,7 +71,7 @@ class BudgetWarning:
     cap: int
 
 
-LinkEvent = LinkConnecting | LinkUp | LinkDegraded | LinkDown | BudgetWarning
+LinkEvent = LinkConnecting | LinkUp | NameTaken | LinkDegraded | LinkDown | BudgetWarning
 
 
 @dataclass(frozen=True)

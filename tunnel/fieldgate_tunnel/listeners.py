@@ -21,8 +21,9 @@ from fieldgate_tunnel import identity_files, tls
 from fieldgate_tunnel.limits import LOCKOUT, SHUT, Gate, Limits, Place
 from fieldgate_tunnel.resumption import stamp
 from fieldgate_tunnel.ssh import HostKey, peer_name
-from fieldgate_tunnel.ssh_door import Door, Known
+from fieldgate_tunnel.ssh_door import Door
 from fieldgate_tunnel.ssh_keys import SshProof
+from fieldgate_tunnel.ssh_peer import Known, Peer
 from fieldgate_tunnel.stream import RECEIVE_BUFFER, TlsStream
 
 log = logging.getLogger("fieldgate.tunnel")
@@ -123,8 +124,16 @@ class TlsListener:
     def admit(self, transport: asyncio.Transport) -> TlsStream | None:
         """Begin a handshake on a new connection, or None where there are too many under way."""
         peername = transport.get_extra_info("peername")
-        peer = peer_name(peername)
-        address = str(peername[0]) if peername else "?"
+        return self._begin(peer_name(peername), str(peername[0]) if peername else "?")
+
+    def admit_via(self, hub: str) -> TlsStream | None:
+        """Begin a handshake on a connection that comes through a hub; None as above.
+
+        Nobody is locked out for what fails there: the hub has let the peer in, and does not say who it is.
+        """
+        return self._begin(f"via {hub}", f"via {hub}", of_hub=True)
+
+    def _begin(self, peer: str, address: str, *, of_hub: bool = False) -> TlsStream | None:
         place = self.gate.enter(address, lambda: stream.abort())
         if not isinstance(place, Place):
             if place != LOCKOUT:
@@ -148,7 +157,7 @@ class TlsListener:
                 self.gate.succeeded(place)
                 return
             # the place first: a line that can't be written must not keep it
-            locked = self.gate.failed(place, authentication=_not_authenticated(failure))
+            locked = self.gate.failed(place, authentication=not of_hub and _not_authenticated(failure))
             self._refused("tls", peer, f"handshake failed: {TOO_MANY if place.ousted else _reason(failure)}")
             if locked is not None:
                 self._refused("tls", peer, locked)
@@ -209,7 +218,7 @@ class SshListener:
         self._modbus_ports = modbus_ports
         self._limits = limits
         self._banner = banner
-        self._doors: set[Door] = set()
+        self._doors: set[Peer] = set()
         self._acceptor: asyncssh.SSHAcceptor | None = None
 
     async def start(self, host: str, port: int) -> None:

@@ -14,9 +14,10 @@ from fieldgate_core import identity_folder as names
 from fieldgate_core.errors import ConfigError
 from fieldgate_core.logs import printable
 from fieldgate_core.modbus import MODBUS_PORT
-from fieldgate_core.url import SSH_PORT, SiteUrl
+from fieldgate_core.url import SSH_PORT, Scheme, SiteUrl
 from fieldgate_tunnel import identity_files as files
 from fieldgate_tunnel import tcp
+from fieldgate_tunnel.hub_names import socket_of
 from fieldgate_tunnel.ssh_keys import only_principal
 from fieldgate_tunnel.ssh_user import (
     CONFIG,
@@ -42,6 +43,8 @@ SIGNATURES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "rsa-
 JUMP_PORT = 22
 KEEPALIVE_INTERVAL = 15.0
 KEEPALIVE_COUNT = 3
+HUB_PORT = 22
+"""Where a hub is, if neither the URL nor `~/.ssh/config` says so: most are a stock sshd."""
 WINDOW = 65536
 """Bytes a peer may send before we take them: a larger window is memory that a slow session holds."""
 
@@ -66,6 +69,7 @@ def _available_kex() -> frozenset[bytes]:
     return frozenset(get_kex_algs())
 
 
+UnixSession = asyncssh.SSHUNIXSession[bytes]
 HostKey = tuple[asyncssh.SSHKey, asyncssh.SSHCertificate] | asyncssh.SSHKey
 
 
@@ -194,8 +198,9 @@ async def connect(
     url: SiteUrl,
     folder: Path | None,
     reached: Reached = Reached(),  # noqa: B008
+    client: Callable[[], asyncssh.SSHClient] = asyncssh.SSHClient,
 ) -> asyncssh.SSHClientConnection:
-    """Connect to a site's SSH door, host key verified, with the identity of a folder.
+    """Connect to a site's SSH door, or to its hub, host key verified, with the identity of a folder.
 
     `~/.ssh/config` says how to get there; without a folder it says who we are and whom we trust as well, with the
     agent, the user's keys and `known_hosts`. `reached` is a TCP connection to `first_stop`, or how to make one. Raises
@@ -203,7 +208,8 @@ async def connect(
     JumpError where a host on the way raises it.
     """
     hop = Hop(url.host, url.port, url.user)
-    return await _connect(hop, (), folder=folder, default_port=SSH_PORT, reached=reached)
+    port = HUB_PORT if url.scheme is Scheme.HUB else SSH_PORT
+    return await _connect(hop, (), folder=folder, default_port=port, reached=reached, client=client)
 
 
 class JumpError(Exception):
@@ -222,6 +228,7 @@ async def _connect(  # noqa: PLR0913
     default_port: int,
     depth: int = 0,
     reached: Reached = Reached(),  # noqa: B008
+    client: Callable[[], asyncssh.SSHClient] = asyncssh.SSHClient,
 ) -> asyncssh.SSHClientConnection:
     """Connect to a host through `jumps`, or those that `~/.ssh/config` names for it."""
     block = host_block(hop)
@@ -240,7 +247,7 @@ async def _connect(  # noqa: PLR0913
     try:
         straight = tunnel is None and block.command is None
         sock = await _reach(hop, block, options, reached) if straight else None
-        connection = await asyncssh.connect(hop.host, tunnel=tunnel, sock=sock, **options)
+        connection = await asyncssh.connect(hop.host, tunnel=tunnel, sock=sock, client_factory=client, **options)
     except BaseException as error:
         if tunnel is not None:
             tunnel.abort()
@@ -313,3 +320,13 @@ async def open_channel(
         lambda: ChannelAdapter(protocol, lambda _: None), "localhost", MODBUS_PORT
     )
     return channel
+
+
+async def open_box(connection: asyncssh.SSHClientConnection, protocol: asyncio.BaseProtocol, box: str) -> None:
+    """Open a channel through a hub to the box of a name, as the transport of `protocol`."""
+    await connection.create_unix_connection(lambda: adapted(protocol), socket_of(box), window=WINDOW)
+
+
+def adapted(protocol: asyncio.BaseProtocol, closed: Callable[[ChannelAdapter], None] = lambda _: None) -> UnixSession:
+    """Put a protocol on a channel to or from a Unix socket, which differs from TCP's in type only."""
+    return cast("UnixSession", ChannelAdapter(protocol, closed))

@@ -1,17 +1,23 @@
-"""Write OpenSSH's own configuration: the client's Host block, and the Match block of a stock sshd (guard.md); pure."""
+"""Write OpenSSH's own configuration: the client's Host block, the Match blocks of a stock sshd as door or hub; pure."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
 from fieldgate_core import identity_folder as names
 from fieldgate_core.errors import ConfigError
 from fieldgate_core.modbus import MODBUS_PORT
-from fieldgate_core.url import LOOPBACK_PORT
+from fieldgate_core.url import LOOPBACK_PORT, check_box
+from fieldgate_tunnel.hub_names import socket_of
 
 GROUP = "fieldgate-tunnel"
+BOXES, CLIENTS = "fieldgate-boxes", "fieldgate-clients"
+"""The groups of those who offer a name at a hub, and of those who reach one."""
+HUB = "/run/fieldgate-hub"
+"""Where the sockets of a stock sshd's boxes are: the folder /BOX for each, its owner the box's user."""
 FOLDER = "/etc/ssh/fieldgate"
 """Where the Match block looks for the user CA, the principals and the KRL."""
 KEEPALIVE_INTERVAL = 15
@@ -89,23 +95,12 @@ def server_block(port: int = LOOPBACK_PORT, group: str = GROUP) -> str:
     """
     _check(_GROUP, group, "no name of a group")
     lines = {
-        "AuthenticationMethods": "publickey",
-        "TrustedUserCAKeys": f"{FOLDER}/user-ca.pub",
-        "AuthorizedPrincipalsFile": f"{FOLDER}/principals/%u",
-        "RevokedKeys": f"{FOLDER}/revoked.krl",
+        **_TRUST,
         "AllowTcpForwarding": "local",
         "PermitOpen": f"127.0.0.1:{port} localhost:{port} [::1]:{port}",
         "PermitListen": "none",
         "AllowStreamLocalForwarding": "no",
-        "AllowAgentForwarding": "no",
-        "X11Forwarding": "no",
-        "PermitTunnel": "no",
-        "PermitTTY": "no",
-        "PermitUserRC": "no",
-        "ForceCommand": "/usr/sbin/nologin",
-        "MaxSessions": 0,
-        "ClientAliveInterval": KEEPALIVE_INTERVAL,
-        "ClientAliveCountMax": KEEPALIVE_COUNT,
+        **_NOTHING_ELSE,
     }
     head = f"""\
 # Who is in group {group} reaches the Modbus port {port}, and nothing else. Put it into a file of
@@ -118,6 +113,68 @@ def server_block(port: int = LOOPBACK_PORT, group: str = GROUP) -> str:
 Match Group {group}
 """
     return f"{head}{_indented(lines)}Match all\n"
+
+
+_TRUST: dict[str, object] = {
+    "AuthenticationMethods": "publickey",
+    "TrustedUserCAKeys": f"{FOLDER}/user-ca.pub",
+    "AuthorizedPrincipalsFile": f"{FOLDER}/principals/%u",
+    "RevokedKeys": f"{FOLDER}/revoked.krl",
+}
+_NOTHING_ELSE: dict[str, object] = {
+    "AllowAgentForwarding": "no",
+    "X11Forwarding": "no",
+    "PermitTunnel": "no",
+    "PermitTTY": "no",
+    "PermitUserRC": "no",
+    "ForceCommand": "/usr/sbin/nologin",
+    "MaxSessions": 0,
+    "ClientAliveInterval": KEEPALIVE_INTERVAL,
+    "ClientAliveCountMax": KEEPALIVE_COUNT,
+}
+
+
+def hub_blocks(boxes: Sequence[str]) -> str:
+    """Write the Match blocks that make a stock sshd a hub for these boxes. Raises ConfigError for what is no name."""
+    for box in boxes:
+        try:
+            check_box(box)
+        except ValueError as error:
+            raise ConfigError("ssh-config --hub", str(error)) from None
+    # sshd asks TCP's switch for sockets, too, and PermitListen never
+    offering = {
+        **_TRUST,
+        "ChrootDirectory": HUB,
+        "AllowTcpForwarding": "remote",
+        "PermitListen": "none",
+        "PermitOpen": "none",
+        "AllowStreamLocalForwarding": "remote",
+        "StreamLocalBindUnlink": "yes",
+        "StreamLocalBindMask": "0117",
+        **_NOTHING_ELSE,
+    }
+    # PermitOpen holds for sockets, too: by their path, in brackets as an IPv6 address is
+    reaching = {
+        **_TRUST,
+        "ChrootDirectory": HUB,
+        "AllowTcpForwarding": "local",
+        "PermitOpen": " ".join(f"[{socket_of(box)}]:*" for box in boxes),
+        "PermitListen": "none",
+        "AllowStreamLocalForwarding": "local",
+        **_NOTHING_ELSE,
+    }
+    folders = "".join(f"#   install -d -o {box} -g {CLIENTS} -m 2750 {HUB}/{box}\n" for box in boxes)
+    return f"""\
+# Group {BOXES}: each box has a user of its own, and offers its name as the socket {socket_of("BOX")}.
+# Group {CLIENTS}: who is in it reaches these boxes, by TLS that ends in the box, and nothing else.
+# Put it into a file of sshd_config.d, or into sshd_config before other Match blocks. It needs, owned by root:
+#   {FOLDER}/user-ca.pub, principals/USER, revoked.krl   as `fieldgate tunnel ssh-config --server` says
+# and, at each start of the machine (tmpfiles.d), where the folder's owner alone can offer the name:
+#   install -d -m 755 {HUB}
+{folders}Match Group {BOXES}
+{_indented(offering)}Match Group {CLIENTS}
+{_indented(reaching)}Match all
+"""
 
 
 def _indented(lines: dict[str, object]) -> str:

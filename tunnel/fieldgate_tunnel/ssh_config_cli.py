@@ -10,7 +10,7 @@ from fieldgate_core.errors import ConfigError
 from fieldgate_core.modbus import MODBUS_PORT
 from fieldgate_core.url import LOOPBACK_PORT, SSH_PORT, Scheme, parse
 from fieldgate_tunnel.own_identity import default_identity
-from fieldgate_tunnel.ssh_config import GROUP, Way, client_block, server_block
+from fieldgate_tunnel.ssh_config import GROUP, Way, client_block, hub_blocks, server_block
 
 _ABOUT = f"""\
 Prints the configuration with which OpenSSH reaches a site, or is its door.
@@ -22,13 +22,18 @@ without any, ssh uses your own keys and known_hosts.
 
 With --server, the Match block for sshd_config of a box whose stock sshd is the
 door, in place of ours: the users of one group get the Modbus port, and nothing
-else. docs/ssh.md says what each of the two doors gives."""
+else. docs/ssh.md says what each of the two doors gives.
+
+With --hub, the Match blocks for sshd_config of a machine whose stock sshd is a
+hub: these boxes dial in and offer their names, clients reach them by name, and
+that is all (docs/hub.md)."""
 
 _EXAMPLES = """\
 examples:
   fieldgate tunnel ssh-config modbus+ssh://viewer@box-1.example.com >> ~/.ssh/config
   ssh -N fieldgate-box-1.example.com
   fieldgate tunnel ssh-config --server > /etc/ssh/sshd_config.d/fieldgate.conf
+  fieldgate tunnel ssh-config --hub box-7 box-8 > /etc/ssh/sshd_config.d/fieldgate-hub.conf
 
 exit codes: 0 ok, 2 usage or configuration"""
 
@@ -44,6 +49,8 @@ def main(args: list[str]) -> int:
     parser.add_argument("url", nargs="?", metavar="URL", help="the site: modbus+ssh://ROLE@HOST[:PORT]")
     parser.add_argument("--identity", type=Path, metavar="DIR", help="the identity folder: who you are")
     parser.add_argument("--server", action="store_true", help="print the Match block of a stock sshd instead")
+    hub = "print the Match blocks of a stock sshd that is a hub for these boxes"
+    parser.add_argument("--hub", nargs="+", metavar="BOX", help=hub)
     parser.add_argument(
         "--port",
         type=int,
@@ -54,6 +61,11 @@ def main(args: list[str]) -> int:
     options = parser.parse_args(args)
     if options.port is not None and not 0 < options.port < 65536:
         parser.error("--port: 1 to 65535")
+    if options.hub:
+        if options.url or options.identity or options.server or options.port or options.group:
+            parser.error("--hub takes the names of boxes and nothing else")
+        sys.stdout.write(hub_blocks(options.hub))
+        return 0
     if options.server:
         if options.url or options.identity:
             parser.error("--server takes no URL and no --identity")
@@ -62,7 +74,7 @@ def main(args: list[str]) -> int:
     if options.group:
         parser.error("--group goes with --server")
     if not options.url:
-        parser.error("name a URL, or --server")
+        parser.error("name a URL, --server or --hub")
     identity = options.identity or default_identity()
     sys.stdout.write(client_block(_way(options.url, identity, options.port or MODBUS_PORT)))
     return 0

@@ -8,10 +8,13 @@ import asyncssh
 
 from fieldgate_core.errors import FieldgateError, NotTrustedError, RejectedError, TunnelError, UnreachableError
 from fieldgate_core.logs import printable
+from fieldgate_core.url import SiteUrl
 from fieldgate_tunnel import tls
 from fieldgate_tunnel.ssh import JumpError
 from fieldgate_tunnel.ssh_faults import host_key_fault, no_common_host_key
 
+_CLOSED = "SSH connection closed"
+"""asyncssh's own words, with the code of a refusal, for a connection that ended meanwhile."""
 Otherwise = Callable[[str, BaseException | None], FieldgateError]
 
 
@@ -41,9 +44,24 @@ def explain(target: str, error: BaseException | None, *, otherwise: Otherwise) -
     return None
 
 
+def of_hub(url: SiteUrl, error: BaseException, *, otherwise: Otherwise) -> FieldgateError:
+    """Say that it was the hub on the way to a box that failed, or that it does not lead there."""
+    target = f"{url}: hub {url.host}"
+    if isinstance(error, asyncssh.ChannelOpenError):
+        reason = printable(error.reason)
+        if error.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED and error.reason != _CLOSED:
+            hint = f"ask whoever runs the hub whether this login may reach {url.box}"
+            return RejectedError(target, f"it does not let us reach {url.box}: {reason}", hint=hint)
+        hint = "has the box dialled in? `fieldgate tunnel status` says so on the box, and at fieldgate's own hub"
+        return UnreachableError(target, f"it does not reach {url.box} now: {reason}", hint=hint)
+    if isinstance(error, asyncssh.PermissionDenied):
+        hint = f"does `ssh {url.host}` let this login in, and is its certificate's principal known there?"
+        return RejectedError(target, "it does not accept our key or certificate for this login name", hint=hint)
+    return otherwise(target, error)
+
+
 def _channel(target: str, error: asyncssh.ChannelOpenError) -> TunnelError:
-    if error.reason == "SSH connection closed":
-        # asyncssh's own words, and the code of a refusal, for a connection that ended meanwhile
+    if error.reason == _CLOSED:
         return UnreachableError(target, "the server closed the connection", hint="has this key too many there already?")
     if error.code == asyncssh.OPEN_CONNECT_FAILED:
         problem = f"no Modbus server answers behind the SSH door: {printable(error.reason)}"

@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import platformdirs
 
@@ -16,12 +16,19 @@ from fieldgate_core import trusted_file
 from fieldgate_core.errors import ConfigError, FieldgateError
 from fieldgate_tunnel import control_client
 from fieldgate_tunnel.control import ControlSocket
-from fieldgate_tunnel.link_events import LinkStatus
 
 log = logging.getLogger("fieldgate.tunnel")
 
-Report = Callable[[], list[tuple[LinkStatus, dict[str, object]]]]
-"""Gives each link's status, and what else there is to say of it."""
+
+class Dataclass(Protocol):
+    """A status, whatever it is of."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+Reported = tuple[Dataclass, dict[str, object]]
+"""The status of a link, a dial or an offer, and what else there is to say of it."""
+Report = Callable[[], list[Reported]]
 
 
 def folder() -> Path:

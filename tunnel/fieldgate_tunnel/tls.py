@@ -209,3 +209,12 @@ def _claim(certificate: x509.Certificate) -> RoleClaim:
         if extension.oid.dotted_string == ROLE_OID and isinstance(extension.value, x509.UnrecognizedExtension)
     ]
     return decode_role(values)
+
+
+def client_hello(server_name: str) -> bytes:
+    """Give the first bytes that a TLS client says: enough to see whether a server speaks TLS, and no more."""
+    outgoing = ssl.MemoryBIO()
+    hello = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=server_name)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        hello.do_handshake()
+    return outgoing.read()
