@@ -27,7 +27,7 @@ READ_FUNCTIONS = {
     Table.INPUT: FunctionCode.READ_INPUT_REGISTERS,
 }
 _HINTS: dict[int, str] = {
-    ExceptionCode.ILLEGAL_FUNCTION: "the server does not serve this function, or your role may not do this here",
+    ExceptionCode.ILLEGAL_FUNCTION: "not served there, not allowed to your role, or the server is locked",
     ExceptionCode.ILLEGAL_DATA_ADDRESS: "the unit has no such cells; references count from 1, with -0 from 0",
     ExceptionCode.ILLEGAL_DATA_VALUE: "the device does not take this count or value; does it allow so many at once?",
     ExceptionCode.SERVER_DEVICE_FAILURE: "the device failed while it did this; read back what it holds, see its log",

@@ -85,7 +85,8 @@ class _Reader:
             raise self.fail(key, f"must be a table, not {raw!r}")
         types_of = typing.get_type_hints(schema)
         fields = {field.name.rstrip("_"): field for field in dataclasses.fields(schema)}
-        faults = []
+        faults: list[ConfigError] = []
+        missing = False
         for name in raw:
             if name not in fields:
                 near = difflib.get_close_matches(name, fields, n=1)
@@ -94,28 +95,42 @@ class _Reader:
         for name, field in fields.items():
             optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
             if name not in raw and not optional:
+                missing = True
                 faults.append(self.fault(_join(key, name), "is missing"))
         given = [name for name in fields if name in raw]
         kinds = [types_of[fields[name].name] for name in given]
-        values = self.each([raw[name] for name in given], kinds, [_join(key, name) for name in given], faults)
-        try:
-            return schema(**{fields[name].name: value for name, value in zip(given, values, strict=True)})
-        except ValueError as error:
-            raise self.fail(key, str(error)) from None
-        except ConfigError as error:
-            raise _FaultsError([error]) from None
+        values, wrong = self.gather([raw[name] for name in given], kinds, [_join(key, name) for name in given])
+        faults += wrong
+        made: object = None
+        if not wrong and not missing:
+            # what holds between keys is judged although there are unknown ones: all that is wrong is told at once
+            try:
+                made = schema(**{fields[name].name: value for name, value in zip(given, values, strict=True)})
+            except ValueError as error:
+                faults.append(self.fault(key, str(error)))
+            except ConfigError as error:
+                faults.append(error)
+        if faults:
+            raise _FaultsError(faults)
+        return made
 
-    def each(self, raws: list[Any], kinds: list[Any], keys: list[str], faults: list[ConfigError]) -> list[object]:
-        """Read several values; `faults` are those found before. Raises them with all others, if there are any."""
-        values = []
+    def each(self, raws: list[Any], kinds: list[Any], keys: list[str]) -> list[object]:
+        """Read several values. Raises all that is wrong with them."""
+        values, faults = self.gather(raws, kinds, keys)
+        if faults:
+            raise _FaultsError(faults)
+        return values
+
+    def gather(self, raws: list[Any], kinds: list[Any], keys: list[str]) -> tuple[list[object], list[ConfigError]]:
+        """Read several values, and give them, and all that is wrong with the others."""
+        values: list[object] = []
+        faults: list[ConfigError] = []
         for raw, kind, key in zip(raws, kinds, keys, strict=True):
             try:
                 values.append(self.value(raw, kind, key))
             except _FaultsError as wrong:  # noqa: PERF203 - all that is wrong is told at once
-                faults = [*faults, *wrong.faults]
-        if faults:
-            raise _FaultsError(faults)
-        return values
+                faults += wrong.faults
+        return values, faults
 
     def value(self, raw: object, kind: Any, key: str) -> object:  # noqa: PLR0911
         origin = typing.get_origin(kind)
@@ -126,12 +141,12 @@ class _Reader:
                 hint = f"[[{key}]]" if isinstance(raw, dict) else "[...]"
                 raise self.fail(key, f"must be a list, not {raw!r}", f"write {hint}")
             inner = typing.get_args(kind)[0]
-            return tuple(self.each(raw, [inner] * len(raw), [f"{key}[{index}]" for index in range(len(raw))], []))
+            return tuple(self.each(raw, [inner] * len(raw), [f"{key}[{index}]" for index in range(len(raw))]))
         if origin is dict:
             if not isinstance(raw, dict):
                 raise self.fail(key, f"must be a table, not {raw!r}")
             inner = typing.get_args(kind)[1]
-            values = self.each(list(raw.values()), [inner] * len(raw), [_join(key, name) for name in raw], [])
+            values = self.each(list(raw.values()), [inner] * len(raw), [_join(key, name) for name in raw])
             return dict(zip(raw, values, strict=True))
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
             return self.table(raw, kind, key)

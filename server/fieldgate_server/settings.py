@@ -140,7 +140,7 @@ class Settings:
             raise ValueError(f"max_requests_per_second is 0 (any number), or {_LEAST_RATE:g} to {_MOST_RATE:g}")
         for name, seconds in (("idle", self.idle), ("lifetime", self.lifetime)):
             if not 0 <= seconds <= _LONGEST:
-                raise ValueError(f"{name} is 0 (never) to {_LONGEST:.0f} seconds")
+                raise ValueError(f"{name} must be 0 (never) to {_LONGEST:.0f} seconds")
         if self.control is not None and self.state is None:
             raise ValueError("control needs a folder where the server's lock outlives it; write state = FOLDER")
 

@@ -187,7 +187,10 @@ def _say(report: Report, start: int) -> None:
         say(f"sequence {start} to {report.first - 1} is not in these files: rotated away, or taken away\n")
     if report.torn:
         say(f"{report.torn} torn lines, which the server closed off and said so\n")
+    if report.faults and not report.chained:
+        say("no line fits: is this the right key for this trail, and has the server started since `audit init`?\n")
     if report.faults:
-        say(f"broken: {len(report.faults)} faults, {report.chained} lines fit the chain\n")
+        count = len(report.faults)
+        say(f"broken: {count} {'fault' if count == 1 else 'faults'}, {report.chained} lines fit the chain\n")
     else:
         say(f"sound: {report.chained} lines, sequence {report.first} on; head {report.head}\n")

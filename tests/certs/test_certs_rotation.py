@@ -67,6 +67,7 @@ def loads(identity: Path) -> Path:
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("call", CALLS if LONG else ("fsync", "rename", "symlink"))
 def test_a_renewal_that_is_killed(tmp_path: Path, call: str) -> None:
     certs("init", tmp_path / "pki")
@@ -80,6 +81,7 @@ def test_a_renewal_that_is_killed(tmp_path: Path, call: str) -> None:
         assert loads(identity) > before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("call", CALLS if LONG else ("fsync", "rename", "symlink", "unlinkat"))
 def test_an_install_that_is_killed(tmp_path: Path, call: str) -> None:
     pki, box = tmp_path / "pki", tmp_path / "id"
@@ -107,6 +109,7 @@ def test_an_install_that_is_killed(tmp_path: Path, call: str) -> None:
         certs("request", "box-1", "--dir", box)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("call", CALLS if LONG else ("write", "rename"))
 def test_a_revocation_that_is_killed(tmp_path: Path, call: str) -> None:
     """Who has been revoked stays revoked, and the lists can be read: the old one or the new one, each whole."""

@@ -103,7 +103,7 @@ def test_a_refused_write_ends_with_1_and_a_hint(box: Box, door: str) -> None:
     assert refused.stderr == (
         "[1]: \t17 -> 5\n"
         "fieldgate: error: function 6 answered with exception 01 (illegal function)\n"
-        "fieldgate: hint: the server does not serve this function, or your role may not do this here\n"
+        "fieldgate: hint: not served there, not allowed to your role, or the server is locked\n"
     )
     assert fieldgate("client", "read", *box.where(door)).stdout == "[1]: \t17\n"
 

@@ -45,6 +45,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
     return [data[a:b] for a, b in pairwise(edges)]
 
 
+@pytest.mark.long
 @settings(max_examples=rounds(60, 5000), deadline=None)
 @given(st.data(), st.lists(wanted(), max_size=20), st.lists(st.integers(0, 10**6), max_size=30))
 def test_every_reply_goes_to_its_request_and_late_ones_go_nowhere(
@@ -62,6 +63,7 @@ def test_every_reply_goes_to_its_request_and_late_ones_go_nowhere(
     assert given_out == [Reply(sent[at][0], asked[at].reply) for at in order if not asked[at].late]
 
 
+@pytest.mark.long
 @settings(max_examples=rounds(60, 5000), deadline=None)
 @given(st.binary(max_size=600), st.lists(st.integers(0, 600), max_size=5))
 def test_any_bytes_are_replies_or_a_mismatch_and_nothing_else(noise: bytes, places: list[int]) -> None:

@@ -95,3 +95,11 @@ def test_a_key_that_is_a_word_of_python_and_dates(written: str, value: object) -
     raw = tomllib.loads(f'name = "x"\npart = [{{ size = 1, from = {written} }}]')
     assert build(raw, Whole, where="f", base=Path()).part[0].from_ == value
     assert faults(f'name = "x"\npart = [{{ size = 1, from_ = {written} }}]') == ["f: part[0].from_: unknown key"]
+
+
+def test_what_holds_between_keys_is_told_beside_an_unknown_one() -> None:
+    assert faults('name = "a"\nextra = 1\n[[part]]\nsize = 10\nshape = 1') == [
+        "f: extra: unknown key",
+        "f: part[0].shape: unknown key",
+        "f: part[0]: size is over 9",
+    ]

@@ -443,3 +443,18 @@ def test_without_a_chain_the_log_names_the_command_that_begins_it(
     begin(file, capsys)
     write(file, "a")
     assert "not chained" not in caplog.text
+
+
+def test_where_no_line_fits_the_key_itself_is_asked_about(file: Path, key: Path, verify: Verify) -> None:
+    write(file, "a", "b")
+    other = file.with_name("other.key")
+    other.touch(0o600)
+    other.write_text(f"{key.read_text().partition(':')[0]}:{64 * '0'}\n")
+    code, said = verify(other)
+    assert code == 1
+    assert "no line fits: is this the right key for this trail" in said
+    file.write_text(file.read_text().replace("event=b", "event=c"))
+    code, said = verify(key)
+    assert code == 1
+    assert "right key" not in said
+    assert "broken: 1 fault, " in said

@@ -44,6 +44,9 @@ def explain(url: SiteUrl | str, error: BaseException | None) -> FieldgateError:
         return UnreachableError(target, f"no such host: {why}", hint="is the name right?")
     if isinstance(error, ConnectionRefusedError):
         return UnreachableError(target, "connection refused", hint="is the server running, and the port right?")
+    if isinstance(error, ConnectionResetError):
+        hint = "it was there: are we revoked or kicked, has it too many connections? its trail says why"
+        return UnreachableError(target, "the other side cut the connection", hint=hint)
     if isinstance(error, OSError):
         why = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
         why = why[0].lower() + why[1:]
