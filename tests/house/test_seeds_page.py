@@ -10,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "seeds.md"
-TO_COME = {"interactive mode", "WebSocket messages", "a browser page", "`docker compose up`"}
-"""How the rows begin that may name an issue in place of a test: the shell, the live view and Docker."""
+TO_COME = {"WebSocket messages", "a browser page", "`docker compose up`"}
+"""How the rows begin that may name an issue in place of a test: the live view and Docker."""
 
 
 def rows() -> list[tuple[str, str, str]]:
