@@ -5,7 +5,7 @@ set -euo pipefail
 # program:package
 needed=(ssh:openssh-client ssh-keygen:openssh-client openssl:openssl mbpoll:mbpoll strace:strace
   setpriv:util-linux unshare:util-linux prlimit:util-linux faketime:faketime sshd:openssh-server useradd:passwd
-  gnutls-cli:gnutls-bin stunnel4:stunnel4 haproxy:haproxy sslscan:sslscan ip:iproute2 ss:iproute2 nft:nftables)
+  gnutls-cli:gnutls-bin stunnel4:stunnel4 haproxy:haproxy sslscan:sslscan ip:iproute2 ss:iproute2 nft:nftables node:nodejs npm:npm)
 
 missing=()
 for pair in "${needed[@]}"; do

@@ -7,14 +7,15 @@ import argparse
 from fieldgate_certs import cli_carrying, cli_issuing, cli_life, cli_looking, cli_making
 
 _CERTS = """\
-Makes the certificates of both doors, in one small PKI of your own: X.509 for the
-TLS door, OpenSSH for the SSH door. Everything is a file in one folder; nothing
-leaves this machine, and nothing is ever overwritten."""
+Makes the certificates of both doors, in one small PKI of your own: X.509 for
+the TLS door, OpenSSH for the SSH door. Everything is a file in one folder;
+nothing leaves this machine, and nothing is ever overwritten."""
 
 _CERTS_EXAMPLE = """\
 example:
   fieldgate certs init pki
-  fieldgate certs issue server box-1 --dns box-1.example.com --ip 192.0.2.17 --dir pki
+  fieldgate certs issue server box-1 --dns box-1.example.com --ip 192.0.2.17 \\
+      --dir pki
   fieldgate certs issue client ana --role operator --dir pki"""
 
 

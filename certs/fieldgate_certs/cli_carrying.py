@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 _REQUEST = """\
 On the box or the client machine: makes the keys for both doors in DIR/pending,
-where they stay, and DIR/pending/NAME.request, which is to be carried to who signs.
-It holds no secret. Compare its fingerprint there."""
+where they stay, and DIR/pending/NAME.request, which is to be carried to who
+signs. It holds no secret. Compare its fingerprint there."""
 
 _SIGN = """\
-Signs a request that was made on a box. From it come only the keys, and the proof
-that the box holds them; names, role and life come from the inventory, or from the
-options that stand for it. You say whose request it is: NAME, not the request,
-decides what is signed, and a request that asks for another name is refused, and
-so is a weak key. The answer (REQUEST with .answer) is to be carried back; it holds
-no secret. An inventory is a TOML file:
+Signs a request that was made on a box. From it come only the keys, and the
+proof that the box holds them; names, role and life come from the inventory, or
+from the options that stand for it. You say whose request it is: NAME, not the
+request, decides what is signed, and a request that asks for another name is
+refused, and so is a weak key. The answer (REQUEST with .answer) is to be
+carried back; it holds no secret. An inventory is a TOML file:
 
   [server.box-1]
   dns = ["box-1.plant-a.example"]
@@ -55,9 +55,10 @@ _SIGN_EXAMPLE = """\
 
 _INSTALL = """\
 On the box or the client machine: puts a signed answer beside the keys that wait
-for it, as a new generation, and `DIR/current` then names it. An answer to another
-request is refused, and nothing changes. Compare the answer's fingerprint with the
-one that `sign` printed: whoever carried it could have put other CAs there."""
+for it, as a new generation, and `DIR/current` then names it. An answer to
+another request is refused, and nothing changes. Compare the answer's
+fingerprint with the one that `sign` printed: whoever carried it could have put
+other CAs there."""
 
 
 def add(commands: Commands) -> None:

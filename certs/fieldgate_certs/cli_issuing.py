@@ -52,7 +52,8 @@ you like. In the folder:
   ssh-user-ca.pub                    the CA whose users the SSH door lets in"""
 
 _SERVER_EXAMPLE = """\
-  fieldgate certs issue server box-1 --dns box-1.example.com --ip 192.0.2.17 --dir pki"""
+  fieldgate certs issue server box-1 --dns box-1.example.com --ip 192.0.2.17 \\
+      --dir pki"""
 
 _CLIENT = """\
 Issues the identity of a person or program in DIR/issued/client/NAME/current. It

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 _RENEW = """\
 Issues anew what an identity has: the same names, role and length of life, with
-new keys. --due takes everything that has lived two thirds of its life, or up to a
-twelfth longer, by its name, so that a fleet does not come all at once; run it each
-day. Where the key was made on the box it says what to carry. What is revoked is
-never renewed; what has ended already only with --expired and a reason, which the
-PKI's journal keeps."""
+new keys. --due takes everything that has lived two thirds of its life, or up to
+a twelfth longer, by its name, so that a fleet does not come all at once; run it
+each day. Where the key was made on the box it says what to carry. What is
+revoked is never renewed; what has ended already only with --expired and a
+reason, which the PKI's journal keeps."""
 
 _RENEW_EXAMPLE = """\
   fieldgate certs renew --due --dir pki
@@ -40,8 +40,8 @@ _RENEW_EXAMPLE = """\
 
 _REVOKE = """\
 Revokes every certificate of a name that still lives, or the one with a serial
-number, or the one in a file: puts its typed name on the PKI's one list, and makes
-from that list what servers read, in DIR/published:
+number, or the one in a file: puts its typed name on the PKI's one list, and
+makes from that list what servers read, in DIR/published:
 
   revoked            the list, for `revoked = ...` in a server's settings
   issuing.crl.pem    the issuing CA's X.509 list; NAME.crl.pem of the CA NAME
@@ -61,7 +61,7 @@ list by hand, and before the X.509 lists end. Run it each week."""
 
 def add(commands: Commands) -> None:
     """Add the words of this family."""
-    codes = "0 done, 1 something is left to be done by hand, 2 refused or wrong usage"
+    codes = "0 done, 1 something is left to do by hand, 2 refused or wrong usage"
     renew = command(commands, "renew", "issue anew what ends soon", _RENEW, _RENEW_EXAMPLE, _renew, codes)
     renew.add_argument("names", metavar="NAME", nargs="*", help="whose (server/NAME or client/NAME if both exist)")
     which = renew.add_mutually_exclusive_group()

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from fieldgate_certs.inspecting import Item
 
 _SHOW = """\
-Says what files hold: X.509 certificates, lists and requests (PEM or DER), OpenSSH
-certificates and keys; who it is, role or hosts, from when until when, by whom, and
-`identity`, the typed name that the trail and the list of revoked ones use. Private
-keys are not shown."""
+Says what files hold: X.509 certificates, lists and requests (PEM or DER),
+OpenSSH certificates and keys; who it is, role or hosts, from when until when,
+by whom, and `identity`, the typed name that the trail and the list of revoked
+ones use. Private keys are not shown."""
 
 _CHECK = """\
-Looks into files and folders, however deep, and names everything that ends within
-so many days: X.509 certificates, lists (by their next update), OpenSSH
+Looks into files and folders, however deep, and names everything that ends
+within so many days: X.509 certificates, lists (by their next update), OpenSSH
 certificates. Of an identity's generations only the one in force counts. What it
 cannot look into, such as a PKCS#12 file, it says on stderr."""
 
@@ -36,9 +36,10 @@ Hands out a holder's identity, or the CAs that others are to trust, in the forms
 that foreign programs want."""
 
 _P12 = """\
-Gives the TLS identity of a holder as PKCS#12 (key, certificate, issuing CA, root),
-for programs that want that. The password is asked twice, or read from a file whose
-first line it is. A key that was made on the box is not here to be exported."""
+Gives the TLS identity of a holder as PKCS#12 (key, certificate, issuing CA,
+root), for programs that want that. The password is asked twice, or read from a
+file whose first line it is. A key that was made on the box is not here to be
+exported."""
 
 _TRUST = """\
 Prints what is trusted, in the form that a foreign program wants:

@@ -42,23 +42,26 @@ already is refused. Prints the two issuers that a policy names."""
 
 _INIT_EXAMPLE = """\
   fieldgate certs init plant-pki --name plant
-  fieldgate certs init site-pki --name site --root stick --root-passphrase-file phrase"""
+  fieldgate certs init site-pki --name site --root stick \\
+      --root-passphrase-file phrase"""
 
 _ISSUING = """\
-Makes one more issuing CA, for a site or a customer, with two SSH CAs of its own.
-It needs the root's key. The CA can vouch only for what is permitted: the domains,
-with all below them, and the networks. What is not named is closed: without
---permit-ip every address, without --permit-dns every host name, and URIs and mail
-addresses always. Issue by it with --ca NAME."""
+Makes one more issuing CA, for a site or a customer, with two SSH CAs of its
+own. It needs the root's key. The CA can vouch only for what is permitted: the
+domains, with all below them, and the networks. What is not named is closed:
+without --permit-ip every address, without --permit-dns every host name, and
+URIs and mail addresses always. Issue by it with --ca NAME."""
 
 _ISSUING_EXAMPLE = """\
-  fieldgate certs issuing plant-a --permit-dns plant-a.example --permit-ip 10.1.0.0/16 --dir pki"""
+  fieldgate certs issuing plant-a --permit-dns plant-a.example \\
+      --permit-ip 10.1.0.0/16 --dir pki"""
 
 _TRUST = """\
 Lets the holders of an issuing CA trust another one as well, from their next
 certificate on: its root and host CA (clients), the CA itself and its user CA
 (servers). This is how a root or a CA is replaced without a gap: docs/pki.md has
-the whole way. OTHER is the other PKI's folder; only public files are read there."""
+the whole way. OTHER is the other PKI's folder; only public files are read
+there."""
 
 _DISTRUST = """\
 Ends what `fieldgate certs trust` began. NAME is the other CA's common name. It

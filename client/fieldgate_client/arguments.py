@@ -20,10 +20,11 @@ MAX_SECONDS = 3600.0
 
 LOGIN = """
 
-Who you are is in the identity folder, as `fieldgate certs issue client` makes it.
-It is the one that --identity names, else the environment's FIELDGATE_IDENTITY,
-else `fieldgate/identity` in your configuration folder (~/.config). Without one,
-SSH uses your agent and ~/.ssh; a TLS door cannot be entered without one."""
+Who you are is in the identity folder, as `fieldgate certs issue client` makes
+it. It is the one that --identity names, else the environment's
+FIELDGATE_IDENTITY, else `fieldgate/identity` in your configuration folder
+(~/.config). Without one, SSH uses your agent and ~/.ssh; a TLS door cannot be
+entered without one."""
 """The end of a command's description."""
 
 

@@ -19,8 +19,8 @@ Walks the way to a site: this machine's clock, who you are, the host's name, a
 route, a TCP connection, the TLS or SSH door, whether it lets you in, what your
 role may do, a first read. Each step prints how long it took; the first that
 fails says why and what to try. What is wrong with your own identity does not
-keep the way from being tried. The way is that of ~/.ssh/config where SSH is used:
-with ProxyJump it begins at the first jump host.
+keep the way from being tried. The way is that of ~/.ssh/config where SSH is
+used: with ProxyJump it begins at the first jump host.
 
 The read is one cell (-t, -r; the unit is -a). --write sends that cell back with
 the value that was read, to prove that writes go through: something that changes
@@ -37,8 +37,9 @@ examples:
   fieldgate client check modbus+ssh://viewer@box-1.example.com --json
   fieldgate client check modbus+tls://box-1.example.com --expiry 30
 
-exit codes: 0 all is well, 1 refused by the site or a certificate ends soon, 2 usage or
-  configuration, 3 tunnel or authentication, 4 time-out, 5 outcome of --write unknown"""
+exit codes: 0 all is well, 1 refused by the site or a certificate ends soon,
+  2 usage or configuration, 3 tunnel or authentication, 4 time-out,
+  5 outcome of --write unknown"""
 
 
 def parser() -> argparse.ArgumentParser:

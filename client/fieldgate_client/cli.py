@@ -28,11 +28,11 @@ def usage() -> str:
 Asks a site for values, or writes them, through the tunnel that its URL names:
 
   modbus+ssh://ROLE@HOST[:PORT]  through the SSH door; ROLE is the login (2222)
-  modbus+tls://HOST[:PORT]       through the TLS door; mbaps:// is the same (802)
+  modbus+tls://HOST[:PORT]       through the TLS door, mbaps:// as well (802)
   modbus://127.0.0.1[:PORT]      plain, on this machine only (5020)
 
-The server is always verified, and there is no way to switch that off. A write is
-sent once and never again. The letters are those of mbpoll.
+The server is always verified, and there is no way to switch that off. A write
+is sent once and never again. The letters are those of mbpoll.
 
 commands:
 {rows}
@@ -42,7 +42,8 @@ options:
 
 examples:
   fieldgate client read modbus+ssh://viewer@box-1.example.com -r 1 -c 10
-  fieldgate client write modbus+tls://box-1.example.com --identity ana -t 0 -r 5 1
+  fieldgate client write modbus+tls://box-1.example.com \\
+      --identity ana -t 0 -r 5 1
   fieldgate client shell modbus://127.0.0.1
 
 exit codes: 0 ok, 1 Modbus exception, 2 usage or configuration,

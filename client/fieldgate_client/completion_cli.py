@@ -10,8 +10,8 @@ from fieldgate_core.errors import EXIT_OK
 SHELLS = ("bash", "zsh", "fish")
 
 _COMPLETION = """\
-Prints a script for a shell. With it, Tab completes commands, options, the names of
-your sites and those of a site's points."""
+Prints a script for a shell. With it, Tab completes commands, options, the names
+of your sites and those of a site's points."""
 _EXAMPLES = """\
 examples, each for the start-up file of its shell:
   eval "$(fieldgate completion bash)"

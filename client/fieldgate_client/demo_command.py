@@ -9,10 +9,10 @@ from fieldgate_client.arguments import LOGIN, add_place, add_site, base_of, new_
 
 _DEMO = (
     """\
-Plays a short sequence against a site, and tells each step with its milliseconds:
-writes a coil, reads coils, writes a register, reads holding registers, writes
-several, reads input registers. At the end it puts the old values back, also when
-a step failed or you pressed Ctrl-C.
+Plays a short sequence against a site, and tells each step with its
+milliseconds: writes a coil, reads coils, writes a register, reads holding
+registers, writes several, reads input registers. At the end it puts the old
+values back, also when a step failed or you pressed Ctrl-C.
 
 It changes, for a moment, one coil and three holding registers from the start
 reference on: point it at cells that move nothing."""

@@ -17,9 +17,10 @@ ORDERS = ("ABCD", "CDAB", "BADC", "DCBA")
 TYPES = ("INT16", "UINT16", "INT32", "UINT32", "FLOAT32", "INT64", "UINT64", "FLOAT64", "STRING")
 RULES = """\
 plausible is: a float from 0.001 to 10000000 (more so with few digits); a 32-bit
-integer up to a hundred million, or a 64-bit one up to 10^15, that needs its width;
-a 16-bit integer up to 10000; a text of four printable characters or more. Nothing
-is said of zeros, nor of what stands for "not available": NaN, 7FFF, 8000 and FFFF."""
+integer up to a hundred million, or a 64-bit one up to 10^15, that needs its
+width; a 16-bit integer up to 10000; a text of four printable characters or
+more. Nothing is said of zeros, nor of what stands for "not available": NaN,
+7FFF, 8000 and FFFF."""
 _FLOATS = (1e-3, 1e7)
 _FEW_DIGITS = 6
 _INTEGERS = {1: (1, 10_000), 2: (2**15, 10**8), 4: (2**31, 10**15)}

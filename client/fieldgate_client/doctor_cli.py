@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from fieldgate_client.values import Value
 
 _DOCTOR = """\
-Shows registers under every type, byte order and off-by-one, and marks what looks
-plausible: for a manual that does not say, or that counts otherwise. ADDRESS counts
-from 0, as in the PDU; the registers one below (a manual that counts from 1) and one
-above are read too, of both tables. It only reads.
+Shows registers under every type, byte order and off-by-one, and marks what
+looks plausible: for a manual that does not say, or that counts otherwise.
+ADDRESS counts from 0, as in the PDU; the registers one below (a manual that
+counts from 1) and one above are read too, of both tables. It only reads.
 
 """
 _EXAMPLE = """\

@@ -21,19 +21,21 @@ _BASES = ("0", "1", "modicon")
 _AS_WRITTEN = argparse.RawDescriptionHelpFormatter
 
 _POINTS = """\
-Points are names for what registers and coils mean. They are in a TOML file; other
-tools' register maps become such a file, and such a file becomes theirs."""
+Points are names for what registers and coils mean. They are in a TOML file;
+other tools' register maps become such a file, and such a file becomes theirs."""
 _IMPORT = """\
 Reads the register map of another tool and prints it as a file of points. What
 points have no place for is said on stderr, a line each."""
 _IMPORT_EXAMPLE = """\
 examples:
   fieldgate client points import --format telegraf telegraf.conf >pump.toml
-  fieldgate client points import --format modpoll --address-base modicon meter.csv
-  fieldgate client points import --format modbus-exporter --device em24 modbus.yml"""
+  fieldgate client points import --format modpoll \\
+      --address-base modicon meter.csv
+  fieldgate client points import --format modbus-exporter \\
+      --device em24 modbus.yml"""
 _EXPORT = """\
-Prints a file of points as the register map of another tool. What the format has no
-place for is said on stderr, a line each."""
+Prints a file of points as the register map of another tool. What the format has
+no place for is said on stderr, a line each."""
 _EXPORT_EXAMPLE = """\
 example:
   fieldgate client points export --format home-assistant pump.toml >modbus.yaml"""
@@ -68,7 +70,9 @@ def parser() -> argparse.ArgumentParser:
         leaf.set_defaults(carry_out=run)
         leaves[name] = leaf
     for name in ("import", "export"):
-        leaves[name].add_argument("--format", choices=FORMATS, required=True, help="the other tool")
+        leaves[name].add_argument(
+            "--format", choices=FORMATS, required=True, metavar="F", help=f"the other tool: {', '.join(FORMATS)}"
+        )
         leaves[name].add_argument("file", type=Path, metavar="FILE")
     base = (
         "what the file calls the first address of a table: 0, 1, or 40001 and so on; for modpoll, which leaves it open"

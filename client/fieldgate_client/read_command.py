@@ -44,8 +44,8 @@ number. Messages go to stderr; stdout has the values and nothing else.
 
 With -l it asks again and again until Ctrl-C, and with --watch it shows a table
 that moves, with change, age and quality of each value: good, stale (no answer),
-error (the answer is an exception). Without a terminal --watch does as -l. A lost
-tunnel is opened again."""
+error (the answer is an exception). Without a terminal --watch does as -l. A
+lost tunnel is opened again."""
     + LOGIN
 )
 
@@ -54,16 +54,17 @@ examples:
   fieldgate client read pump-7 flow pressure
   fieldgate client read modbus+ssh://viewer@box-1.example.com
   fieldgate client read modbus+tls://192.0.2.17 -a 3 -t 3:float -r 100 -c 20
-  fieldgate client read modbus://127.0.0.1 -0 -r 0 -t 4:INT32 --order CDAB --json
+  fieldgate client read modbus://127.0.0.1 -0 -r 0 -t 4:INT32 --order CDAB \\
+      --json
   fieldgate client read modbus://127.0.0.1 -a 1,4:6 -c 10 --watch
 
 what is printed, for -r 1 -c 2:
   [1]:    17
   [2]:    65535 (-1)
 
-exit codes: 0 ok, 1 Modbus exception (of several requests: what the others brought
-  is printed), 2 usage or configuration, 3 tunnel or authentication, 4 time-out,
-  130 stopped by Ctrl-C"""
+exit codes: 0 ok, 1 Modbus exception (of several requests: what the others
+  brought is printed), 2 usage or configuration, 3 tunnel or authentication,
+  4 time-out, 130 stopped by Ctrl-C"""
 
 
 def parser() -> argparse.ArgumentParser:

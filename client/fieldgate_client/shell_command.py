@@ -15,16 +15,17 @@ _SHELL = (
     """\
 Takes commands for a site, from a terminal or one a line from a pipe: read and
 write as `fieldgate client read` and `write` have them, short forms of them (rc,
-wc, rr, wr, ri), unit, watch, status, demo, help and quit. Addresses of the short
-forms count from 0.
+wc, rr, wr, ri), unit, watch, status, demo, help and quit. Addresses of the
+short forms count from 0.
 
-A write shows old and new, and asks; from a pipe it takes --yes. The tunnel is kept,
-and opened again when it is lost; a command that cannot be sent waits for it as
-long as for a reply. Nothing is sent twice: of a write whose answer does not come
-the shell says that its outcome is unknown. Ctrl-C stops the command that runs.
+A write shows old and new, and asks; from a pipe it takes --yes. The tunnel is
+kept, and opened again when it is lost; a command that cannot be sent waits for
+it as long as for a reply. Nothing is sent twice: of a write whose answer does
+not come the shell says that its outcome is unknown. Ctrl-C stops the command
+that runs.
 
-From a pipe it ends at the first command that fails, with its exit code. What was
-typed at a terminal is kept in shell_history in your state folder
+From a pipe it ends at the first command that fails, with its exit code. What
+was typed at a terminal is kept in shell_history in your state folder
 (~/.local/state/fieldgate)."""
     + LOGIN
 )
@@ -41,8 +42,8 @@ at the prompt:
   write setpoint=42.5         a point by its name
   watch rr 100 2 -t float     until Ctrl-C
 
-exit codes: 0 ended by quit, Ctrl-D or the input's end; 3 the tunnel could not be
-  opened at the start; from a pipe that of the first command that failed"""
+exit codes: 0 ended by quit, Ctrl-D or the input's end; 3 the tunnel could not
+  be opened at the start; from a pipe that of the first command that failed"""
 
 
 def parser() -> argparse.ArgumentParser:

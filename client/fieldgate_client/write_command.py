@@ -39,11 +39,11 @@ EXIT_NOT_CONFIRMED = 130
 _WRITE = (
     """\
 Writes points by their names, each with a request of its own; or values from the
-start reference on, with one request: function 5 or 6 for one coil or register, 15
-or 16 for several. It reads the old values first, shows old
-and new, and asks on a terminal; in a script it takes --yes. Afterwards it reads
-back, and says where something else stands there: the exit code is still 0, for
-the write was done.
+start reference on, with one request: function 5 or 6 for one coil or register,
+15 or 16 for several. It reads the old values first, shows old and new, and asks
+on a terminal; in a script it takes --yes. Afterwards it reads back, and says
+where something else stands there: the exit code is still 0, for the write was
+done.
 
 Values are numbers, with a sign or a fraction where the type has them; 0x0f is
 understood. A register of no type takes -32768 to 65535.

@@ -16,8 +16,8 @@ _OUTPUT_FAILS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 COMMANDS: dict[str, tuple[str, str]] = {
     "server": ("fieldgate_server.cli", "serve Modbus on localhost, behind an SSH and a TLS door"),
     "client": ("fieldgate_client.cli", "read and write a site through the tunnel that its URL names"),
-    "tunnel": ("fieldgate_tunnel.cli", "keep tunnels to sites, and give plain local ports to other programs"),
-    "certs": ("fieldgate_certs.cli", "make certificates: X.509 for the TLS door, OpenSSH for the SSH door"),
+    "tunnel": ("fieldgate_tunnel.cli", "keep tunnels to sites; plain local ports for other programs"),
+    "certs": ("fieldgate_certs.cli", "make certificates: X.509 for the TLS door, OpenSSH for SSH"),
     "demo": ("fieldgate_client.demo", "see the whole thing run on this machine, with a throw-away PKI"),
     "completion": ("fieldgate_client.completion_cli", "print what makes your shell complete commands and names"),
 }

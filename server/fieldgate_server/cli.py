@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from fieldgate_server.settings import Settings
 
 _SERVER = """\
-Serves Modbus on localhost, behind an SSH and a TLS door. Every request is judged
-by one policy, whatever door it came through, and leaves its line in the trail.
+Serves Modbus on localhost, behind an SSH and a TLS door. Every request is
+judged by one policy, whatever door it came through, and leaves its line in the
+trail.
 """
 
 _RUN = """\
 Serves until SIGTERM or Ctrl-C; SIGHUP reads its files anew. Prints one line for
-each listener, `listening: DOOR ADDRESS:PORT`, then `ready`; its log goes to stderr.
+each listener, `listening: DOOR ADDRESS:PORT`, then `ready`; its log goes to
+stderr.
 
 Without --config this is a quick start: one unit, four tables of 100 zeros, on
 127.0.0.1:5020, for the user who starts it and nobody else. For a network, write

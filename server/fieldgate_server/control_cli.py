@@ -33,12 +33,12 @@ _COMMANDS = {
     "unlock": ("end the lock", "Lets writes through again, as the policy has them."),
     "kick": (
         "close the sessions of somebody",
-        "Closes all sessions of an identity, by its typed name, or one by its number; both\n"
-        "as `fieldgate server status` shows them. It may come back: to keep it out, revoke it.",
+        "Closes all sessions of an identity, by its typed name, or one by its number;\n"
+        "both as `fieldgate server status` shows them. It may come back: to keep it out,\nrevoke it.",
     ),
     "stop": ("stop the server", "Stops the server as SIGTERM does."),
 }
-_EXITS = "Exit code 0: done; 1: refused; 2: wrong usage, or wrong files; 3: nobody answers."
+_EXITS = "Exit code 0: done; 1: refused; 2: wrong usage or files; 3: nobody answers."
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

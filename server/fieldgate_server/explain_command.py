@@ -31,7 +31,8 @@ server and opens no socket. Exit code 0: allowed; 1: refused; 2: cannot be told.
 
 _EXAMPLES = """\
 Addresses count from 0. With --config the units' shared tables are resolved as
-the server does; --policy alone knows no units, and takes all tables for separate.
+the server does; --policy alone knows no units, and takes all tables for
+separate.
 
 examples:
   fieldgate server explain --config server.toml --role operator --unit 3 \\

@@ -23,30 +23,31 @@ EXIT_BROKEN = 1
 _MOST_FAULTS = 50
 
 _INIT = """\
-Begins the chain of a trail: prints its first key, once, on stdout. Keep that key
-away from this machine; whoever verifies the trail needs it, and nothing here can
-print it again. What stays is FILE.chain (0600), which moves forward with every
-line. Run it as the server's user, with the server stopped; `verify` takes a key
-file that only its owner can read.
+Begins the chain of a trail: prints its first key, once, on stdout. Keep that
+key away from this machine; whoever verifies the trail needs it, and nothing
+here can print it again. What stays is FILE.chain (0600), which moves forward
+with every line. Run it as the server's user, with the server stopped; `verify`
+takes a key file that only its owner can read.
 
 example:
-  (umask 077; fieldgate server audit init /var/log/fieldgate/audit.log > audit.key)
+  (umask 077; fieldgate server audit init audit.log > audit.key)
 """
 
 _VERIFY = """\
 Finds lines that were changed, are missing, stand in the wrong place or were cut
-off, and names each by file, line and sequence. Files that were rotated away from
-FILE (FILE.1, FILE.2, ..., or FILE-20261203 and the like by logrotate's dateext)
-are read first, the oldest first; compressed ones must be unpacked before. A cut
-at the very end shows only against a head, which the server sends to the remote
-syslog each minute and shows as a metric.
+off, and names each by file, line and sequence. Files that were rotated away
+from FILE (FILE.1, FILE.2, ..., or FILE-20261203 and the like by logrotate's
+dateext) are read first, the oldest first; compressed ones must be unpacked
+before. A cut at the very end shows only against a head, which the server sends
+to the remote syslog each minute and shows as a metric.
 Exit code 0: the trail is sound; 1: it is not; 2: it could not be verified.
 """
 
 _VERIFY_EXAMPLES = """\
 examples:
   fieldgate server audit verify audit.log --key audit.key
-  fieldgate server audit verify audit.log --key - --head 4711:9c0f... < audit.key
+  fieldgate server audit verify audit.log --key - \\
+      --head 4711:9c0f... < audit.key
 """
 
 

@@ -70,7 +70,7 @@ def test_every_command_has_a_help_text_that_fits_80_columns() -> None:
     for words in found:
         text = help_of(words)
         assert "usage: fieldgate" in text, words
-        assert max(map(len, text.splitlines())) <= 100, words
+        assert max(map(len, text.splitlines())) <= 80, words
 
 
 def test_every_listed_command_can_be_imported() -> None:

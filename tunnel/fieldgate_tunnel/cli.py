@@ -22,8 +22,8 @@ def usage() -> str:
     rows = "\n".join(f"  {name:<{width}}  {line}" for name, (_, line) in COMMANDS.items())
     return f"""usage: fieldgate tunnel COMMAND ...
 
-Keeps tunnels to sites, which come back by themselves and say how they stand, and
-gives plain local ports to tools that know neither SSH nor TLS.
+Keeps tunnels to sites, which come back by themselves and say how they stand,
+and gives plain local ports to tools that know neither SSH nor TLS.
 
 commands:
 {rows}

@@ -14,9 +14,9 @@ modbus+tls+ssh://HUB/BOX. What goes through is TLS from the client to the box's
 TLS door; the hub can't read it.
 
 A server of fieldgate's does this by itself: [[dial]] in its settings. This
-command is for a box whose TLS door is another program, or another machine of its
-LAN. It hands the bytes to that door and to no port of plain Modbus; before it
-offers the name it sees that TLS answers there.
+command is for a box whose TLS door is another program, or another machine of
+its LAN. It hands the bytes to that door and to no port of plain Modbus; before
+it offers the name it sees that TLS answers there.
 
 URL may stand more than once, for several hubs. The folder of --identity holds
 ssh-key, ssh-key-cert.pub and known_hosts, as this makes them, with the box's
@@ -28,8 +28,10 @@ tunnel status` shows it. On stdout it prints `ready` as soon as it dials."""
 
 _EXAMPLES = """\
 examples:
-  fieldgate tunnel dial modbus+tls+ssh://box-7@hub.example.com/box-7 --identity DIR
-  fieldgate tunnel dial modbus+tls+ssh://hub.example.com:2222/box-7 --to 192.0.2.17:802
+  fieldgate tunnel dial modbus+tls+ssh://box-7@hub.example.com/box-7 \\
+      --identity DIR
+  fieldgate tunnel dial modbus+tls+ssh://hub.example.com:2222/box-7 \\
+      --to 192.0.2.17:802
 
 exit codes: 0 stopped as asked, 2 usage or configuration"""
 

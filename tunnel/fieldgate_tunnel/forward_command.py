@@ -13,10 +13,11 @@ programs that know neither SSH nor TLS: Home Assistant, Node-RED, mbpoll, SCADA.
 Any number of them share the tunnel. It listens on loopback or a Unix socket
 only, and closes connections of users other than you and those you name.
 
-While the link is down, requests wait for it up to their deadline, or are refused
-at once with --while-down refuse; either way they are answered: exception 0A, it
-was not sent; 0B, it was sent and no answer came. A write is sent once. One that
-was answered 0B may have taken effect, and the log says "outcome unknown".
+While the link is down, requests wait for it up to their deadline, or are
+refused at once with --while-down refuse; either way they are answered:
+exception 0A, it was not sent; 0B, it was sent and no answer came. A write is
+sent once. One that was answered 0B may have taken effect, and the log says
+"outcome unknown".
 
 It runs until SIGTERM or Ctrl-C. On stdout it prints `listening: modbus ADDRESS`
 for each port, then `ready`; how the links stand goes to stderr."""

@@ -11,9 +11,9 @@ at, and through which clients reach them by name. What goes through is TLS from
 client to box; the hub can't read it, and a certificate that is not the box's is
 refused by the client. It gives no shell, command, agent, pty or other forward.
 
-The settings say who may offer which box and who may reach it; nobody else may do
-anything. SIGHUP reads them anew and ends the connections of those who may not do
-any more what they do."""
+The settings say who may offer which box and who may reach it; nobody else may
+do anything. SIGHUP reads them anew and ends the connections of those who may
+not do any more what they do."""
 
 _EXAMPLE = """\
 the file:

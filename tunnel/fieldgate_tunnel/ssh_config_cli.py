@@ -30,10 +30,12 @@ that is all (docs/hub.md)."""
 
 _EXAMPLES = """\
 examples:
-  fieldgate tunnel ssh-config modbus+ssh://viewer@box-1.example.com >> ~/.ssh/config
+  fieldgate tunnel ssh-config modbus+ssh://viewer@box-1.example.com >> \\
+      ~/.ssh/config
   ssh -N fieldgate-box-1.example.com
   fieldgate tunnel ssh-config --server > /etc/ssh/sshd_config.d/fieldgate.conf
-  fieldgate tunnel ssh-config --hub box-7 box-8 > /etc/ssh/sshd_config.d/fieldgate-hub.conf
+  fieldgate tunnel ssh-config \\
+      --hub box-7 box-8 > /etc/ssh/sshd_config.d/fieldgate-hub.conf
 
 exit codes: 0 ok, 2 usage or configuration"""
 

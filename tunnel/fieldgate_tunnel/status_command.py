@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 
 _STATUS = """\
-Shows the tunnels that this user's running `fieldgate tunnel` commands keep: where
-they lead, how they stand and since when, the last error, bytes, round-trip time."""
+Shows the tunnels that this user's running `fieldgate tunnel` commands keep:
+where they lead, how they stand and since when, the last error, bytes,
+round-trip time."""
 
 _STATUS_EXAMPLE = """\
 examples:
