@@ -22,7 +22,10 @@ from fieldgate_core import settings
 from fieldgate_core.errors import ConfigError, NotTrustedError, RejectedError, UnreachableError
 from fieldgate_core.modbus import Table
 from fieldgate_core.url import SiteUrl, parse
-from fieldgate_tunnel import hub_peer, hub_settings
+from fieldgate_tunnel import dial, hub_peer, hub_settings
+from fieldgate_tunnel.dial import Dial
+from fieldgate_tunnel.dial_settings import DialSettings
+from fieldgate_tunnel.dialling import staying
 from fieldgate_tunnel.hub_peer import HubPeer
 from fieldgate_tunnel.hub_settings import HubSettings
 from fieldgate_tunnel.link_events import State
@@ -406,6 +409,38 @@ async def test_a_channel_that_a_box_has_not_answered_keeps_its_place_there_when_
             await hub.until(lambda: not box._adapters)
             await client.open_unix_connection(f"/{BOX}/mbaps")
             assert hub.hub.offers[BOX].clients == 1
+
+
+class Late:
+    """Serves what comes through a hub, as soon as it is let."""
+
+    def __init__(self) -> None:
+        self.let = asyncio.Event()
+
+    async def check(self) -> None:
+        pass
+
+    async def take(self) -> asyncio.BaseProtocol:
+        await self.let.wait()
+        return asyncio.Protocol()
+
+
+@one_loop
+async def test_a_box_takes_no_more_connections_of_a_hub_than_it_can_hold(
+    hub: RunningHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dial, "CLIENTS", 2)
+    served = Late()
+    box = Dial(DialSettings(hub.url(BOX, BOX), hub.pki.client(BOX)), served)
+    async with staying([box]), as_client(hub, "operator") as client:
+        await hub.until_offered()
+        opened = [asyncio.ensure_future(client.open_unix_connection(f"/{BOX}/mbaps")) for _ in range(5)]
+        await hub.until(lambda: sum(one.done() for one in opened) == 3)
+        served.let.set()
+        async with asyncio.timeout(PATIENCE):
+            ended = await asyncio.gather(*opened, return_exceptions=True)
+        assert [str(one) for one in ended if isinstance(one, BaseException)] == 3 * ["at most 2 connections"]
+        assert box.status().clients == 2
 
 
 @one_loop
