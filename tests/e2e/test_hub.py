@@ -22,15 +22,21 @@ from fieldgate_core import settings
 from fieldgate_core.errors import ConfigError, NotTrustedError, RejectedError, UnreachableError
 from fieldgate_core.modbus import Table
 from fieldgate_core.url import SiteUrl, parse
-from fieldgate_tunnel import hub_settings
+from fieldgate_tunnel import dial, hub_peer, hub_settings
+from fieldgate_tunnel.dial import Dial
+from fieldgate_tunnel.dial_settings import DialSettings
+from fieldgate_tunnel.dialling import staying
+from fieldgate_tunnel.hub_peer import HubPeer
 from fieldgate_tunnel.hub_settings import HubSettings
 from fieldgate_tunnel.link_events import State
+from fieldgate_tunnel.ssh_peer import CHANNELS
 from support.asking import READ, READ_REPLY, ask, line_with, stock_options
 from support.counts import LONG
 from support.hubs import (
     BOX,
     DOMAIN,
     OTHER,
+    PATIENCE,
     POLICY,
     RunningHub,
     as_box,
@@ -195,6 +201,20 @@ async def test_who_may_not_reach_a_box_is_told_so(hub: RunningHub, tmp_path: Pat
         await read(hub.site(), hub.pki.client("stranger"))
 
 
+def as_client(hub: RunningHub, login: str) -> contextlib.AbstractAsyncContextManager[asyncssh.SSHClientConnection]:
+    """Log in at the hub, and no more."""
+    identity = hub.pki.client(login)
+    return asyncssh.connect(
+        "127.0.0.1",
+        hub.hub.port,
+        username=login,
+        client_keys=[(str(identity / "ssh-key"), str(identity / "ssh-key-cert.pub"))],
+        known_hosts=str(identity / "known_hosts"),
+        agent_path=None,
+        config=None,
+    )
+
+
 def stock(hub: RunningHub, login: str, *words: str) -> list[str]:
     """Give the arguments of a stock ssh to the hub."""
     options = stock_options(hub.pki.client(login))
@@ -282,19 +302,7 @@ async def test_every_other_feature_is_refused_by_the_hub(hub: RunningHub, what: 
 async def test_sockets_of_the_hubs_machine_are_out_of_reach(hub: RunningHub, tmp_path: Path) -> None:
     """A stock ssh asks for these only once somebody has connected."""
     service = await asyncio.start_unix_server(lambda _reader, _writer: pytest.fail("reached"), tmp_path / "socket")
-    identity = hub.pki.client("operator")
-    async with (
-        service,
-        asyncssh.connect(
-            "127.0.0.1",
-            hub.hub.port,
-            username="operator",
-            client_keys=[(str(identity / "ssh-key"), str(identity / "ssh-key-cert.pub"))],
-            known_hosts=str(identity / "known_hosts"),
-            agent_path=None,
-            config=None,
-        ) as connection,
-    ):
+    async with service, as_client(hub, "operator") as connection:
         for path in (str(tmp_path / "socket"), f"/{BOX}/../{BOX}/mbaps", "/box-9/mbaps"):
             with pytest.raises(asyncssh.ChannelOpenError):
                 await connection.open_unix_connection(path)
@@ -337,6 +345,102 @@ async def test_a_reload_ends_what_is_not_permitted_any_more(hub: RunningHub, tmp
         hub.hub.replace(hub_settings.read(settings.load(hub.file, HubSettings)))
         await hub.until(lambda: not hub.hub.offers and dial.state is State.DOWN)
         await hub.until(lambda: "does not accept our key" in dial.status().reason)
+
+
+async def test_a_reload_ends_who_is_at_a_box_that_they_may_not_reach_any_more(hub: RunningHub, tmp_path: Path) -> None:
+    """The viewer, who may still reach another box; the operator, who may still reach this one, stays."""
+    async with (
+        dialling(hub, tmp_path),
+        as_client(hub, "viewer") as viewer,
+        as_client(hub, "operator") as operator,
+    ):
+        for one in (viewer, operator):
+            await one.open_unix_connection(f"/{BOX}/mbaps")
+        policy = hub.file.read_text().replace('["operator", "viewer"]', '["operator"]')
+        hub.file.write_text(f'{policy}\n[[box]]\nname = "box-9"\noffered_by = ["box-9"]\nreached_by = ["viewer"]\n')
+        hub.hub.replace(hub_settings.read(settings.load(hub.file, HubSettings)))
+        async with asyncio.timeout(PATIENCE):
+            await viewer.wait_closed()
+        await hub.until(lambda: hub.hub.offers[BOX].clients == 1)
+        assert not operator.is_closed()
+
+
+@contextlib.asynccontextmanager
+async def silent_box(hub: RunningHub, answer: asyncio.Event) -> AsyncIterator[HubPeer]:
+    """A box that takes its name, and answers who comes once it is let."""
+
+    async def late() -> asyncssh.SSHUNIXSession[bytes]:
+        await answer.wait()
+        return asyncssh.SSHUNIXSession()
+
+    async with as_client(hub, BOX) as box:
+        await box.create_unix_server(late, f"/{BOX}/mbaps")
+        yield hub.hub.offers[BOX].peer
+
+
+@one_loop
+async def test_who_opens_many_channels_at_once_gets_no_more_of_them(hub: RunningHub) -> None:
+    answer = asyncio.Event()
+    async with silent_box(hub, answer), as_client(hub, "operator") as client:
+        opened = [asyncio.ensure_future(client.open_unix_connection(f"/{BOX}/mbaps")) for _ in range(4 * CHANNELS)]
+        await hub.until(lambda: sum(one.done() for one in opened) >= 3 * CHANNELS)
+        answer.set()
+        async with asyncio.timeout(PATIENCE):
+            ended = await asyncio.gather(*opened, return_exceptions=True)
+        assert sum(isinstance(one, asyncssh.ChannelOpenError) for one in ended) == 3 * CHANNELS
+
+
+@one_loop
+async def test_a_channel_that_a_box_has_not_answered_keeps_its_place_there_when_the_client_has_left(
+    hub: RunningHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_peer, "CHANNELS_OF_BOX", 2)
+    answer = asyncio.Event()
+    async with silent_box(hub, answer) as box:
+        async with as_client(hub, "operator") as client:
+            opened = [asyncio.ensure_future(client.open_unix_connection(f"/{BOX}/mbaps")) for _ in range(2)]
+            await hub.until(lambda: len(box._adapters) == 2)
+        await asyncio.gather(*opened, return_exceptions=True)
+        async with as_client(hub, "viewer") as client:
+            with pytest.raises(asyncssh.ChannelOpenError, match="at most 2"):
+                await client.open_unix_connection(f"/{BOX}/mbaps")
+            answer.set()
+            # nobody waits for these any more, so the hub closes them
+            await hub.until(lambda: not box._adapters)
+            await client.open_unix_connection(f"/{BOX}/mbaps")
+            assert hub.hub.offers[BOX].clients == 1
+
+
+class Late:
+    """Serves what comes through a hub, as soon as it is let."""
+
+    def __init__(self) -> None:
+        self.let = asyncio.Event()
+
+    async def check(self) -> None:
+        pass
+
+    async def take(self) -> asyncio.BaseProtocol:
+        await self.let.wait()
+        return asyncio.Protocol()
+
+
+@one_loop
+async def test_a_box_takes_no_more_connections_of_a_hub_than_it_can_hold(
+    hub: RunningHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dial, "CLIENTS", 2)
+    served = Late()
+    box = Dial(DialSettings(hub.url(BOX, BOX), hub.pki.client(BOX)), served)
+    async with staying([box]), as_client(hub, "operator") as client:
+        await hub.until_offered()
+        opened = [asyncio.ensure_future(client.open_unix_connection(f"/{BOX}/mbaps")) for _ in range(5)]
+        await hub.until(lambda: sum(one.done() for one in opened) == 3)
+        served.let.set()
+        async with asyncio.timeout(PATIENCE):
+            ended = await asyncio.gather(*opened, return_exceptions=True)
+        assert [str(one) for one in ended if isinstance(one, BaseException)] == 3 * ["at most 2 connections"]
+        assert box.status().clients == 2
 
 
 @one_loop

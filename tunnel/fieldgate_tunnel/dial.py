@@ -43,6 +43,8 @@ OPEN_DEADLINE = 15.0
 """Seconds for name, route, login and the hub's yes together."""
 SERVE_DEADLINE = 10.0
 """Seconds that what serves a connection has to take it."""
+CLIENTS = 256
+"""Connections that one hub may lead here at once: a stock sshd has no limit of its own, and each may be a socket."""
 _HOPELESS = (NotTrustedError, RejectedError, ConfigError)
 _NOT_TAKEN = "does the hub's policy let this login offer this name, and does nobody else hold it?"
 
@@ -96,6 +98,7 @@ class Dial:
         self._backoff = backoff or Backoff(self._keepalive.retry_cap)
         self._meter = Meter(None, lambda _used, _cap: None)
         self._adapters: set[ChannelAdapter] = set()
+        self._taking = 0
         self._state = State.CONNECTING
         self._since = time.time()
         self._reason = "not tried yet"
@@ -168,6 +171,8 @@ class Dial:
             self._meter.detach()
             if connection is not None:
                 connection.abort()
+            # a channel that was being opened just now is never told its end
+            self._adapters.clear()
 
     def _keep(self, connection: asyncssh.SSHClientConnection) -> None:
         connection.set_keepalive(self._keepalive.interval, self._keepalive.count)
@@ -177,12 +182,17 @@ class Dial:
 
     async def _taken(self) -> UnixSession:
         """Hand a connection that comes through the hub to what serves it. Raises ChannelOpenError."""
+        if len(self._adapters) + self._taking >= CLIENTS:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, f"at most {CLIENTS} connections")
+        self._taking += 1
         try:
             async with asyncio.timeout(SERVE_DEADLINE):
                 protocol = await self._served.take()
         except (FieldgateError, OSError, TimeoutError) as error:
             log.warning("%s: a connection could not be taken: %s", self.target, printable(str(error)))
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the box cannot take it now") from None
+        finally:
+            self._taking -= 1
         session = adapted(protocol, self._adapters.discard)
         self._adapters.add(session)  # type: ignore[arg-type]
         return session

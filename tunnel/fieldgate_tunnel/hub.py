@@ -83,7 +83,7 @@ class Hub:
         if self._acceptor is not None:
             self._acceptor.update(server_host_keys=list(found.host_keys))
         for peer in list(self._peers):
-            if peer.proof is not None and not self._known(peer.proof):
+            if peer.proof is not None and not self._permitted(peer, peer.proof):
                 peer.close()
         for offer in list(self.offers.values()):
             if not found.policy.may_offer(offer.subject, offer.box):
@@ -156,6 +156,12 @@ class Hub:
         if any(name in self._files.revoked for name in names_of(proof)):
             return False
         return self._files.policy.knows(subject_of(proof))
+
+    def _permitted(self, peer: Peer, proof: SshProof) -> bool:
+        """Tell whether somebody may still do all that they do."""
+        if not self._known(proof):
+            return False
+        return not isinstance(peer, HubPeer) or all(self.may_reach(proof, box) for box in peer.reaches)
 
     def _refused(self, peer: str, what: str, proof: SshProof | None) -> None:
         who = names_of(proof)[0] if proof is not None else "?"

@@ -44,14 +44,21 @@ class Offer:
         """Lead one end of a relay to the box. Raises ChannelOpenError."""
         self.peer.check_channel(CHANNELS_OF_BOX)
         adapter = self.peer.adapter(end)
+        opening = asyncio.ensure_future(self._opener(lambda: adapter))
+        # a box that never answers keeps the places of all that it was asked: SSH can't take the question back
+        opening.add_done_callback(lambda done: self._answered(done, adapter))
         try:
             async with asyncio.timeout(OPEN_DEADLINE):
-                await self._opener(lambda: adapter)
+                await asyncio.shield(opening)
         except BaseException as error:
-            self.peer.release(adapter)
+            end.abandon()
             if isinstance(error, TimeoutError):
                 raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, f"{self.box} does not answer") from None
             raise
+
+    def _answered(self, done: asyncio.Future[object], adapter: ChannelAdapter) -> None:
+        if done.cancelled() or done.exception() is not None:
+            self.peer.release(adapter)
 
 
 class HubPeer(Peer):
@@ -62,6 +69,7 @@ class HubPeer(Peer):
     ) -> None:
         super().__init__(known, refused, gate, peers, limits)
         self._hub = hub
+        self._boxes: dict[ChannelAdapter, str] = {}
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         """Take a connection, if these are not too many just now: who is turned away comes back a little later."""
@@ -79,6 +87,16 @@ class HubPeer(Peer):
     def name(self) -> str:
         """The typed name of who has authenticated."""
         return names_of(self.proof)[0] if self.proof is not None else "?"
+
+    @property
+    def reaches(self) -> frozenset[str]:
+        """The boxes to which channels of this connection lead now."""
+        return frozenset(self._boxes.values())
+
+    def release(self, adapter: ChannelAdapter) -> None:
+        """Give the place of a channel back, wherever it has led."""
+        super().release(adapter)
+        self._boxes.pop(adapter, None)
 
     # what boxes ask
 
@@ -146,11 +164,15 @@ class HubPeer(Peer):
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, f"{box} has not dialled in")
         return offer
 
-    async def _led(self, offer: Offer) -> ChannelAdapter:
+    def _led(self, offer: Offer) -> Awaitable[ChannelAdapter]:
         near, far = End.pair()
-        # it takes its place now: who opens many at once has no more of them
+        # it takes its place now, before anything is awaited: who opens many at once has no more of them
         adapter = ChannelAdapter(near, lambda closed: self._ended(closed, offer, near, far))
         self.hold_with(adapter)
+        self._boxes[adapter] = offer.box
+        return self._open(adapter, offer, far)
+
+    async def _open(self, adapter: ChannelAdapter, offer: Offer, far: End) -> ChannelAdapter:
         try:
             await offer.open(far)
         except BaseException:
@@ -158,7 +180,9 @@ class HubPeer(Peer):
             raise
         if self._connected.is_closed():
             # nobody would tell the near end that it is over
-            far.close()
+            far.abandon()
+            self.release(adapter)
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the connection is gone")
         offer.clients += 1
         self._hub.tell("reached", self, offer.box)
         return adapter

@@ -67,6 +67,11 @@ class End(asyncio.Protocol):
         self.transport = None
         self.other.close()
 
+    def abandon(self) -> None:
+        """Take note that nobody will be at the other end: this one closes, now or as soon as it is there."""
+        self.other.lost = True
+        self.close()
+
     def close(self) -> None:
         """Close this end, once what is to go out here has gone."""
         if self.transport is not None:
