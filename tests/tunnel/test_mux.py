@@ -232,3 +232,28 @@ def test_who_leaves_and_comes_again_is_told_nothing_of_before() -> None:
     tell(mux.received(device.replies(2)))
     assert client.told == {b"\0\0\0\2": Device.value(1, bytes.fromhex("0300070001"))}
     assert mux.room(client) == QUEUE
+
+
+def test_nothing_is_sent_after_its_deadline_though_nobody_has_ended_it_yet() -> None:
+    mux, device, client, gone = Mux(), Device(), Client(), Client()
+    client.asks(mux, 1, WRITE, deadline=5.0)
+    client.asks(mux, 2, WRITE, deadline=6.0)
+    gone.asks(mux, 3, WRITE, deadline=5.0)
+    device.take(mux.to_send(5.0))
+    assert device.seen == [(1, WRITE)]
+    assert mux.next_deadline == 5.0
+    mux.leave(gone)
+    tell(mux.expire(5.0))
+    assert client.told == {b"\0\0\0\1": Failure.NOT_SENT}
+    assert gone.told == {}
+    tell(mux.received(device.replies(1)))
+    assert client.told[b"\0\0\0\2"] == WRITE
+    assert mux.room(client) == QUEUE
+
+
+def test_what_was_too_late_to_be_sent_is_told_so_also_when_the_connection_is_lost() -> None:
+    mux, client = Mux(), Client()
+    client.asks(mux, 1, WRITE, deadline=5.0)
+    assert mux.to_send(6.0) == []
+    tell(mux.lost(keep_reads=True))
+    assert client.told == {b"\0\0\0\1": Failure.NOT_SENT}

@@ -29,7 +29,7 @@ def ask(path: Path, asked: Mapping[str, str]) -> dict[str, Any]:
         hint = "become the server's user, or a member of its group"
         return {"ok": False, "error": f"{path}: {problem}", "hint": hint, "code": _EXIT_REFUSED}
     except OSError as error:
-        raise UnreachableError(str(path), f"no server answers: {error.strerror or error}") from None
+        raise UnreachableError(str(path), f"no server answers: {error.strerror or error}") from error
     try:
         answer = json.loads(line)
     except ValueError:

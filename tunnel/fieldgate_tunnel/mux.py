@@ -69,6 +69,8 @@ class Mux:
         """Requests of an asker that wait or are on the way."""
         self._on_way: dict[int, Request] = {}
         self._abandoned: OrderedDict[int, None] = OrderedDict()
+        self._late: list[Request] = []
+        """Requests whose turn came after their deadline: not sent, and not ended yet."""
         self._next = 0
         self._framer = Framer()
         self.fault: str | None = None
@@ -92,7 +94,7 @@ class Mux:
         """Forget an asker: what waits is dropped, and replies to what is on the way will be."""
         self._owed.pop(asker, None)
         self._queues.pop(asker, None)
-        for request in self._on_way.values():
+        for request in (*self._on_way.values(), *self._late):
             if request.asker is asker:
                 request.asker = None
 
@@ -109,7 +111,7 @@ class Mux:
         late = {id(request) for request, failure in ended if failure is Failure.NOT_SENT}
         if late:
             self._keep(lambda request: id(request) not in late)
-        return self._told(ended)
+        return self._told(ended + self._passed_over())
 
     @property
     def unknown_writes(self) -> int:
@@ -119,7 +121,7 @@ class Mux:
     @property
     def next_deadline(self) -> float | None:
         """The first deadline of all requests."""
-        waiting = [request.deadline for queue in self._queues.values() for request in queue]
+        waiting = [request.deadline for queue in (*self._queues.values(), self._late) for request in queue]
         waiting += [request.deadline for request in self._on_way.values()]
         return min(waiting, default=None)
 
@@ -132,7 +134,7 @@ class Mux:
         self.fault = None
 
     def to_send(self, now: float, only: Asker | None = None) -> list[bytes]:
-        """Give the frames that may go now, one of each asker in turn; they count as sent.
+        """Give the frames that may go now, one of each asker in turn; they count as sent. None goes after its deadline.
 
         `only` this asker's where one is named: they go whatever else is on the way.
         """
@@ -145,6 +147,10 @@ class Mux:
             request = queue.popleft()
             if queue:
                 self._queues[asker] = queue
+            if request.deadline <= now:
+                # the clock may be behind: a process that was stopped reads its sockets before its timers
+                self._late.append(request)
+                continue
             request.sent_at = now
             transaction = self._transaction()
             self._on_way[transaction] = request
@@ -182,9 +188,13 @@ class Mux:
         for queue in self._queues.values():
             ended += [(one, Failure.NOT_SENT) for one in queue if one.writes or not keep_reads]
         self._keep(lambda request: keep_reads and not request.writes)
-        return self._told(ended)
+        return self._told(ended + self._passed_over())
 
     # inside
+
+    def _passed_over(self) -> list[Answer]:
+        late, self._late = self._late, []
+        return [(request, Failure.NOT_SENT) for request in late]
 
     def _keep(self, wanted: _Wanted) -> None:
         for asker, queue in list(self._queues.items()):

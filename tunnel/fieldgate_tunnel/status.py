@@ -70,9 +70,13 @@ def running() -> list[dict[str, Any]]:
     for path in sorted(folder().glob("tunnel-*.sock")):
         try:
             answer = control_client.ask(path, {"command": "status"})
-        except FieldgateError:
-            # it ended without removing its socket, or ends just now
-            path.unlink(missing_ok=True)
+        except FieldgateError as failure:
+            if isinstance(failure.__cause__, ConnectionRefusedError):
+                # it ended without removing its socket
+                path.unlink(missing_ok=True)
+            elif not isinstance(failure.__cause__, FileNotFoundError):
+                # it is stopped or busy: without its socket nobody would find it again
+                log.warning("%s", failure)
             continue
         if answer["ok"]:
             answers.append(answer)

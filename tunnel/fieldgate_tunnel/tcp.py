@@ -8,6 +8,9 @@ import socket
 import threading
 from typing import NamedTuple, cast
 
+NEXT_AFTER = 3.5
+"""Seconds that an address has to answer where nobody says so and there is another: a kernel would wait for minutes."""
+
 
 class Address(NamedTuple):
     """Where a name leads; `address` as sockets take it."""
@@ -56,14 +59,14 @@ async def look_up(host: str, port: int, family: int = socket.AF_UNSPEC) -> list[
 
 
 async def connect(addresses: list[Address], patience: float | None = None) -> socket.socket:
-    """Connect to the first of the addresses that answers, within `patience` seconds each.
+    """Connect to the first of the addresses that answers, within `patience` seconds each; None: the last has no limit.
 
     Raises OSError, of the first that failed; TimeoutError where nothing came back.
     """
     failure: OSError | None = None
-    for one in addresses:
+    for left, one in zip(reversed(range(len(addresses))), addresses, strict=True):
         try:
-            return await _connect(one, patience)
+            return await _connect(one, NEXT_AFTER if patience is None and left else patience)
         except OSError as error:
             failure = failure or error
     raise failure or OSError("it has no address")
