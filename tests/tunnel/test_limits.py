@@ -101,3 +101,18 @@ def test_what_counts_as_one_address(one: str, other: str, alike: bool) -> None:
     gate = Gate(Limits(handshakes_per_address=1))
     assert isinstance(gate.enter(one, nothing), Place)
     assert (gate.enter(other, nothing) == HANDSHAKES_PER_ADDRESS) is alike
+
+
+def test_behind_one_address_of_many_the_oldest_makes_room_there_and_nowhere_else() -> None:
+    gate = Gate(Limits(handshakes=8, handshakes_per_address=2))
+    ended: list[str] = []
+    other = gate.enter("192.0.2.1", partial(ended.append, "other"))
+    places = [gate.enter("via hub", partial(ended.append, name), of_many=True) for name in ("a", "b", "c")]
+    assert ended == ["a"]
+    assert all(isinstance(place, Place) for place in (other, *places))
+    assert gate.under_way == 3
+    assert gate.hits == {HANDSHAKES_PER_ADDRESS: 1}
+    # of one address that stands for itself nobody makes room
+    alone = [gate.enter("192.0.2.2", partial(ended.append, name)) for name in ("d", "e", "f")]
+    assert alone[2] == HANDSHAKES_PER_ADDRESS
+    assert ended == ["a"]

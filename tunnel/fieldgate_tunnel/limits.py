@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 
 HANDSHAKES = "handshakes"
@@ -179,8 +179,11 @@ class Gate:
         self._limits = limits
         self.lockout.limit(limits)
 
-    def enter(self, address: str, end: Callable[[], None]) -> Place | str:
-        """Take a place, which `end` gives up; or the name of the limit that leaves none (SHUT: see `shut`)."""
+    def enter(self, address: str, end: Callable[[], None], *, of_many: bool = False) -> Place | str:
+        """Take a place, which `end` gives up; or the name of the limit that leaves none (SHUT: see `shut`).
+
+        `of_many`: the address stands for peers that can't be told apart, so its oldest handshake makes room there.
+        """
         if self.shut is not None:
             return SHUT
         site = _site(address)
@@ -188,6 +191,9 @@ class Gate:
         bites = None
         if self.lockout.locked(site):
             bites = LOCKOUT
+        elif own >= self._limits.handshakes_per_address and of_many:
+            self.hits[HANDSHAKES_PER_ADDRESS] += 1
+            self._oust(self._by_site[site])
         elif own >= self._limits.handshakes_per_address:
             bites = HANDSHAKES_PER_ADDRESS
         elif self.under_way >= self._limits.handshakes:
@@ -208,10 +214,14 @@ class Gate:
         most = max(self._by_site.values(), key=len)
         if len(most) <= own:
             return False
-        place = next(iter(most))
+        self._oust(most)
+        return True
+
+    def _oust(self, places: Iterable[Place]) -> None:
+        """End the oldest of some handshakes."""
+        place = next(iter(places))
         self._remove(place)
         place.oust()
-        return True
 
     def _remove(self, place: Place) -> None:
         alike = self._by_site[place.site]

@@ -134,7 +134,7 @@ class TlsListener:
         return self._begin(f"via {hub}", f"via {hub}", of_hub=True)
 
     def _begin(self, peer: str, address: str, *, of_hub: bool = False) -> TlsStream | None:
-        place = self.gate.enter(address, lambda: stream.abort())
+        place = self.gate.enter(address, lambda: stream.abort(), of_many=of_hub)
         if not isinstance(place, Place):
             if place != LOCKOUT:
                 self._refused("tls", peer, (place == SHUT and self.gate.shut) or TOO_MANY)
