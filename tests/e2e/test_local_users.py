@@ -20,6 +20,7 @@ from support.api import PATIENCE, wait_until
 from support.asking import stock_options
 from support.site import ALL_RIGHTS, TABLES_OF_THE_VECTORS, Pki, write_files
 from support.started import Started, framed, starting
+from support.stock_sshd import privilege_separation
 from support.tools import tool
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make Linux users and run an sshd for them")
@@ -160,19 +161,6 @@ def saying(command: list[str], text: str, log: Path) -> Iterator[None]:
             yield
         finally:
             process.terminate()
-
-
-@contextlib.contextmanager
-def privilege_separation() -> Iterator[None]:
-    """See to the empty folder that sshd insists on, which on Debian its service makes."""
-    folder = Path("/run/sshd")
-    made = not folder.exists()
-    folder.mkdir(mode=0o755, exist_ok=True)
-    try:
-        yield
-    finally:
-        if made:
-            folder.rmdir()
 
 
 @contextlib.contextmanager

@@ -70,7 +70,7 @@ def sshd(folder: Path, settings: str) -> Iterator[int]:
     log = folder / "sshd.log"
     command = [tool("sshd"), "-D", "-e", "-f", str(file)]
     with (
-        _privilege_separation(),
+        privilege_separation(),
         log.open("w") as stderr,
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr) as process,
     ):
@@ -83,7 +83,7 @@ def sshd(folder: Path, settings: str) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _privilege_separation() -> Iterator[None]:
+def privilege_separation() -> Iterator[None]:
     """See to the empty folder that sshd insists on, which on Debian its service makes."""
     folder = Path("/run/sshd")
     made = not folder.exists()
